@@ -1,0 +1,1 @@
+//! agent-session-exporter: what agent sessions do on managed platforms, as metrics.
