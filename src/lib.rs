@@ -1,3 +1,4 @@
 //! agent-session-exporter: what agent sessions do on managed platforms, as metrics.
 
 pub mod domain;
+pub mod projection;

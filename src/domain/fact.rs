@@ -83,7 +83,7 @@ pub enum Fact<N> {
     },
     /// Something went wrong inside the loop that the agent can recover from.
     LoopError,
-    /// The running totals of the session so far.
+    /// The running totals of the session so far, as its stream tells them.
     Usage {
         /// Steps taken; `None` where this report does not say.
         steps: Option<u64>,
@@ -107,6 +107,13 @@ pub enum Fact<N> {
     },
     /// Its state as seen in passing.
     Sighted(Sighting),
+    /// The running totals, as the platform's status tells them.
+    Totals {
+        /// Steps taken.
+        steps: Option<u64>,
+        /// Per model.
+        models: Vec<ModelUsage<N>>,
+    },
     /// Its confirmed end.
     Ended(Ending<N>),
     /// All child sessions it has started so far.
@@ -133,7 +140,36 @@ impl<N> ToolCall<N> {
     }
 }
 
+fn map_models<N, M>(models: Vec<ModelUsage<N>>, name: &mut impl FnMut(Label, N) -> M) -> Vec<ModelUsage<M>> {
+    models.into_iter().map(|row| ModelUsage { model: name(Label::Model, row.model), usage: row.usage }).collect()
+}
+
 impl<N> Fact<N> {
+    /// Whether it was read at a position of the session's stream, rather than beside it.
+    pub fn has_position(&self) -> bool {
+        match self {
+            Self::StartRequested
+            | Self::Entered(_)
+            | Self::StreamEnded(_)
+            | Self::Message
+            | Self::Observed
+            | Self::Step { .. }
+            | Self::ToolEnded { .. }
+            | Self::LoopError
+            | Self::Usage { .. }
+            | Self::Answered(_)
+            | Self::Noted
+            | Self::Unknown => true,
+            Self::Discovered { .. }
+            | Self::Sighted(_)
+            | Self::Totals { .. }
+            | Self::Ended(_)
+            | Self::Children(_)
+            | Self::Lost(_)
+            | Self::Gone => false,
+        }
+    }
+
     /// The same fact with its names held differently.
     pub fn map<M>(self, name: &mut impl FnMut(Label, N) -> M) -> Fact<M> {
         match self {
@@ -151,13 +187,8 @@ impl<N> Fact<N> {
                 error: error.map(|error| name(Label::Error, error)),
             },
             Self::LoopError => Fact::LoopError,
-            Self::Usage { steps, models } => Fact::Usage {
-                steps,
-                models: models
-                    .into_iter()
-                    .map(|row| ModelUsage { model: name(Label::Model, row.model), usage: row.usage })
-                    .collect(),
-            },
+            Self::Usage { steps, models } => Fact::Usage { steps, models: map_models(models, name) },
+            Self::Totals { steps, models } => Fact::Totals { steps, models: map_models(models, name) },
             Self::Answered(verdict) => Fact::Answered(verdict),
             Self::Noted => Fact::Noted,
             Self::Unknown => Fact::Unknown,

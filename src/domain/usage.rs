@@ -13,7 +13,7 @@ impl NanoUsd {
     pub fn from_usd(usd: f64) -> Option<Self> {
         // Above this a session would have cost more than nine billion dollars.
         let nano = (usd * 1e9).round();
-        (nano >= 0.0 && nano < 9e18).then_some(Self(nano as u64))
+        (0.0..9e18).contains(&nano).then_some(Self(nano as u64))
     }
 }
 
