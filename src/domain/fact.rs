@@ -94,8 +94,10 @@ pub enum Fact<N> {
     Answered(Option<Verdict>),
     /// Something happened that needs no counting: kept so that positions stay complete.
     Noted,
-    /// An event of a type or shape this version does not know.
+    /// An event of a type or kind this version does not know.
     Unknown,
+    /// An event of a known type whose content does not fit: what was wrong, from a closed set.
+    Undecoded(N),
 
     // What follows has no position in the session's stream: it was read beside it.
     /// A first sight of the session. Always the first fact of its log.
@@ -159,7 +161,8 @@ impl<N> Fact<N> {
             | Self::Usage { .. }
             | Self::Answered(_)
             | Self::Noted
-            | Self::Unknown => true,
+            | Self::Unknown
+            | Self::Undecoded(_) => true,
             Self::Discovered { .. }
             | Self::Sighted(_)
             | Self::Totals { .. }
@@ -192,6 +195,7 @@ impl<N> Fact<N> {
             Self::Answered(verdict) => Fact::Answered(verdict),
             Self::Noted => Fact::Noted,
             Self::Unknown => Fact::Unknown,
+            Self::Undecoded(reason) => Fact::Undecoded(name(Label::Error, reason)),
             Self::Discovered { agent, created_at } => Fact::Discovered { agent: name(Label::Agent, agent), created_at },
             Self::Sighted(sighting) => Fact::Sighted(sighting),
             Self::Ended(ending) => Fact::Ended(Ending {

@@ -107,8 +107,10 @@ pub struct Due {
     pub mark: Option<Mark>,
     /// Whether the list says that it has ended.
     pub ended: bool,
-    /// Whether the list row said when it ended (else it has to be asked for).
-    pub finish_known: bool,
+    /// When it ended, as far as lists said.
+    pub finished_at: Option<Timestamp>,
+    /// When it was started, as far as anything said.
+    pub started_at: Option<Timestamp>,
 }
 
 /// The engine's answer once a report is durable.

@@ -49,6 +49,12 @@ impl Fold<'_> {
                     self.of_source(session, Metric::EventsUnknown, 1);
                 }
             }
+            Fact::Undecoded(reason) => {
+                if session.counts(at) {
+                    let key = SeriesKey { labels: [*reason, Names::NONE], ..SeriesKey::of_source(session.source) };
+                    self.families.add(Metric::EventsUndecoded, key, 1, self.now);
+                }
+            }
             Fact::Discovered { .. } => self.discovered(session, at),
             Fact::Sighted(sighting) => self.sighted(session, sighting),
             Fact::Ended(ending) => self.ended(session, ending, at),

@@ -159,7 +159,8 @@ impl State {
                 cursor: session.progress.cursor,
                 mark: Some(row.mark),
                 ended: row.sighting.status.is_terminal(),
-                finish_known: row.sighting.finished_at.is_some(),
+                finished_at: row.sighting.finished_at,
+                started_at: row.sighting.started_at,
             });
         }
         // Lists only make us look; that an ended session was taken up again is for its own stream and status to say.
@@ -259,7 +260,8 @@ impl State {
                     cursor: session.progress.cursor,
                     mark: None,
                     ended: true,
-                    finish_known: session.finished_at.is_some(),
+                    finished_at: session.finished_at,
+                    started_at: session.started_at,
                 });
             }
         }

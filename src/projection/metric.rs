@@ -19,8 +19,10 @@ pub enum Dimension {
     Tool,
     /// Where a price comes from.
     Basis,
-    /// Tracked or settled.
+    /// Active or settled.
     Phase,
+    /// Why an event could not be decoded, from a closed set.
+    Reason,
 }
 
 impl Dimension {
@@ -35,6 +37,7 @@ impl Dimension {
             Self::Tool => "tool",
             Self::Basis => "basis",
             Self::Phase => "phase",
+            Self::Reason => "reason",
         }
     }
 
@@ -197,6 +200,8 @@ metrics! {
     SessionsTracked = 47, Kind::Gauge, [Phase], false;
     /// Time of the newest event folded.
     EventWatermark = 48, Kind::Time, [], true;
+    /// Stream events of a known type whose content does not fit.
+    EventsUndecoded = 49, Kind::Counter, [Reason], true;
 }
 
 impl Metric {
