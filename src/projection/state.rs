@@ -182,6 +182,20 @@ impl State {
     /// Says what the platform of a source can tell. Without it no zero series are made for its agents.
     pub fn attach(&mut self, ix: SourceIx, capabilities: &'static Capabilities) {
         self.sources[ix.0 as usize].capabilities = Some(capabilities);
+        // Gauges are not stored: those of agents known from before begin at zero again.
+        let created = self.families.family(Metric::SessionsCreated).heads();
+        let agents: Vec<Head> = created.iter().filter(|head| head.key.source == ix).copied().collect();
+        for head in agents {
+            self.seed_gauges(ix, head.key.agent, capabilities, head.born);
+        }
+    }
+
+    fn seed_gauges(&mut self, ix: SourceIx, agent: NameId, capabilities: &Capabilities, now: Timestamp) {
+        for status in capabilities.statuses.iter().copied().chain([Status::Other]) {
+            if !status.is_terminal() {
+                self.families.seed(Metric::Sessions, gauge_key(ix, agent, self.words.status(status)), now);
+            }
+        }
     }
 
     /// Puts back how far a walk has come.
@@ -204,9 +218,24 @@ impl State {
         self.count_phase(ix, phase, 1);
     }
 
-    /// Puts back a series.
-    pub fn restore_series(&mut self, metric: Metric, head: Head, values: &[u64]) {
-        self.families.restore(metric, head, values);
+    /// Puts back the stored totals; before anything else, since sources and sessions add gauges to them.
+    pub fn restore_totals(&mut self, totals: Families) {
+        self.families = totals;
+    }
+
+    /// Everything is back: what was restored needs no saving.
+    pub fn restored(&mut self) {
+        self.families.take_dirty();
+    }
+
+    /// What the next commit will make durable.
+    pub fn pending(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Sources ever seen.
+    pub fn source_count(&self) -> usize {
+        self.sources.len()
     }
 
     /// A source's record by number.
@@ -223,6 +252,30 @@ impl State {
     /// How far a walk of a source has come.
     pub fn walked(&self, ix: SourceIx, walk: &str) -> Option<Timestamp> {
         self.sources[ix.0 as usize].walks.get(walk).copied()
+    }
+
+    /// How far all walks of a source have come.
+    pub fn walks(&self, ix: SourceIx) -> Vec<(String, Timestamp)> {
+        self.sources[ix.0 as usize].walks.iter().map(|(walk, until)| (walk.clone(), *until)).collect()
+    }
+
+    /// The sessions of a source that were discovered last.
+    pub fn recent_sessions(&self, ix: SourceIx, count: usize) -> Vec<SessionId> {
+        let mut newest = BTreeMap::new();
+        for (id, known) in &self.sources[ix.0 as usize].known {
+            newest.insert(std::cmp::Reverse(known.no), id.clone());
+            if newest.len() > count {
+                newest.pop_last();
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// From now on nothing before `horizon` is counted of sessions that are not known.
+    pub fn count_from(&mut self, horizon: Timestamp) {
+        for source in &mut self.sources {
+            source.record.count_from = source.record.count_from.max(horizon);
+        }
     }
 
     /// A session that is still being read, by number.
@@ -251,10 +304,9 @@ impl State {
         &self.families
     }
 
-    /// What changed since the last commit: records, series and the first name that is not saved yet.
-    pub fn changes(&mut self) -> (&Changes, Vec<(Metric, u32)>, usize) {
-        let series = self.families.take_dirty();
-        (&self.changes, series, self.names_saved)
+    /// The stored series that changed since the last call, and the number of the first name that is not saved yet.
+    pub fn take_unsaved(&mut self) -> (Vec<(Metric, u32)>, usize) {
+        (self.families.take_dirty(), self.names_saved)
     }
 
     /// Whether there is anything to commit.
@@ -400,10 +452,9 @@ impl State {
             if status.is_terminal() {
                 self.families.seed(Metric::SessionsFinished, key, now);
                 self.families.seed(Metric::SessionDuration, key, now);
-            } else {
-                self.families.seed(Metric::Sessions, key, now);
             }
         }
+        self.seed_gauges(ix, agent, capabilities, now);
         for outcome in crate::domain::TurnOutcome::ALL {
             let key = gauge_key(ix, agent, self.words.outcome(outcome));
             self.families.seed(Metric::TurnsFinished, key, now);
