@@ -1,4 +1,6 @@
 //! agent-session-exporter: what agent sessions do on managed platforms, as metrics.
 
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod projection;
