@@ -135,12 +135,7 @@ pub enum Command {
 #[command(after_help = SERVE_EXAMPLES)]
 pub struct ServeArgs {
     /// Configuration file (YAML) [default: none, see Environment below]
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        env = "ASE_CONFIG_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: Option<PathBuf>,
 
     /// Address to serve on, repeatable; :PORT means all interfaces [default: :17377]
@@ -154,21 +149,11 @@ pub struct ServeArgs {
     pub listen_addresses: Vec<String>,
 
     /// Path of the metrics [default: /metrics]
-    #[arg(
-        long = "web.telemetry-path",
-        value_name = "PATH",
-        env = "ASE_WEB_TELEMETRY_PATH",
-        hide_env_values = true
-    )]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", env = "ASE_WEB_TELEMETRY_PATH", hide_env_values = true)]
     pub telemetry_path: Option<String>,
 
     /// Directory that keeps totals over restarts, created if missing [default: ./data]
-    #[arg(
-        long = "storage.path",
-        value_name = "DIR",
-        env = "ASE_STORAGE_PATH",
-        hide_env_values = true
-    )]
+    #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]
     pub storage_path: Option<PathBuf>,
 
     /// Read every source once, completely, and exit instead of serving
@@ -185,12 +170,7 @@ pub struct ServeArgs {
 #[command(after_help = CHECK_EXAMPLES)]
 pub struct CheckArgs {
     /// Configuration file (YAML) to check
-    #[arg(
-        long = "config.file",
-        value_name = "FILE",
-        env = "ASE_CONFIG_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: PathBuf,
 }
 
@@ -199,11 +179,7 @@ pub struct CheckArgs {
 #[command(after_help = DEMO_EXAMPLES)]
 pub struct DemoArgs {
     /// Address to serve on, repeatable; :PORT means all interfaces [default: :17377]
-    #[arg(
-        long = "web.listen-address",
-        value_name = "ADDRESS",
-        value_delimiter = ','
-    )]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub listen_addresses: Vec<String>,
 
     /// Directory that keeps totals over restarts [default: a temporary one, removed at the end]
@@ -417,10 +393,7 @@ mod tests {
         assert_eq!(serve.listen_addresses, [":1", ":2", ":3"]);
         assert_eq!(serve.telemetry_path.as_deref(), Some("/m"));
         assert_eq!(serve.storage_path, Some("d".into()));
-        assert_eq!(
-            (serve.log.level, serve.log.format),
-            (LogLevel::Debug, LogFormat::Json)
-        );
+        assert_eq!((serve.log.level, serve.log.format), (LogLevel::Debug, LogFormat::Json));
         assert!(serve.once);
     }
 
@@ -431,10 +404,7 @@ mod tests {
         };
         assert!(serve.listen_addresses.is_empty() && serve.telemetry_path.is_none());
         assert!(serve.storage_path.is_none() && serve.config_file.is_none() && !serve.once);
-        assert_eq!(
-            (serve.log.level, serve.log.format),
-            (LogLevel::Info, LogFormat::Text)
-        );
+        assert_eq!((serve.log.level, serve.log.format), (LogLevel::Info, LogFormat::Text));
     }
 
     #[test]
@@ -453,26 +423,15 @@ mod tests {
         assert_eq!((show.session_id.as_str(), show.json), ("id-1", true));
         let simulate = parse("simulate --platform hcompany --listen 127.0.0.1:0");
         assert!(matches!(simulate.command, Command::Simulate(_)));
-        assert!(matches!(
-            parse("demo --seed 3").command,
-            Command::Demo(DemoArgs { seed: 3, .. })
-        ));
-        assert!(matches!(
-            parse("check --config.file f").command,
-            Command::Check(_)
-        ));
+        assert!(matches!(parse("demo --seed 3").command, Command::Demo(DemoArgs { seed: 3, .. })));
+        assert!(matches!(parse("check --config.file f").command, Command::Check(_)));
     }
 
     #[test]
     fn nonsense_is_a_usage_error() {
-        for line in [
-            "",
-            "server",
-            "check",
-            "sessions --since 1",
-            "show",
-            "sessions --web.url http://h --storage.path d",
-        ] {
+        for line in
+            ["", "server", "check", "sessions --since 1", "show", "sessions --web.url http://h --storage.path d"]
+        {
             let words = std::iter::once("agent-session-exporter").chain(line.split_whitespace());
             let error = Cli::try_parse_from(words).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -40,10 +40,7 @@ struct Source {
 
 impl Source {
     fn new(path: &str, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        Self { path: path.to_owned(), text: text.to_owned() }
     }
 
     /// The path below `src/` as module names: `src/views/mod.rs` is `views`.
@@ -113,10 +110,7 @@ fn imports(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
-        return vec![format!(
-            "{}: `{module}` has no rule in tests/architecture.rs",
-            source.path
-        )];
+        return vec![format!("{}: `{module}` has no rule in tests/architecture.rs", source.path)];
     };
     imported(&source.code(), modules.len())
         .into_iter()
@@ -126,27 +120,18 @@ fn imports(source: &Source) -> Vec<String> {
 }
 
 fn opening(source: &Source) -> Vec<String> {
-    let first = source
-        .text
-        .lines()
-        .take_while(|line| line.starts_with("//! "));
+    let first = source.text.lines().take_while(|line| line.starts_with("//! "));
     let sentence = first.map(|line| &line[4..]).collect::<Vec<_>>().join(" ");
     if sentence.contains('.') {
         return Vec::new();
     }
-    vec![format!(
-        "{}: does not open with a `//! sentence.`",
-        source.path
-    )]
+    vec![format!("{}: does not open with a `//! sentence.`", source.path)]
 }
 
 fn length(source: &Source) -> Vec<String> {
     match source.text.lines().count() {
         0..=LONGEST_FILE => Vec::new(),
-        lines => vec![format!(
-            "{}: {lines} lines, above {LONGEST_FILE}",
-            source.path
-        )],
+        lines => vec![format!("{}: {lines} lines, above {LONGEST_FILE}", source.path)],
     }
 }
 
@@ -396,15 +381,9 @@ fn forbidden_imports_are_caught() {
     ] {
         assert_eq!(caught(imports, "src/views/page.rs", text), 1, "{text}");
     }
-    assert_eq!(
-        caught(imports, "src/domain/mod.rs", "use super::config;"),
-        1
-    );
+    assert_eq!(caught(imports, "src/domain/mod.rs", "use super::config;"), 1);
     assert_eq!(caught(imports, "src/engine.rs", "use super::views;"), 1);
-    assert_eq!(
-        caught(imports, "src/simulator/a.rs", "use crate::domain::Event;"),
-        1
-    );
+    assert_eq!(caught(imports, "src/simulator/a.rs", "use crate::domain::Event;"), 1);
     assert_eq!(caught(imports, "src/newcomer/mod.rs", ""), 1);
 }
 
@@ -425,71 +404,41 @@ fn allowed_imports_are_not() {
     ] {
         assert_eq!(caught(imports, "src/views/page.rs", text), 0, "{text}");
     }
-    assert_eq!(
-        caught(imports, "src/views/tests/a.rs", "use crate::engine;"),
-        0
-    );
+    assert_eq!(caught(imports, "src/views/tests/a.rs", "use crate::engine;"), 0);
     assert_eq!(caught(imports, "src/runtime.rs", "use crate::engine;"), 0);
     assert_eq!(caught(imports, "src/main.rs", "use crate::engine;"), 0);
 }
 
 #[test]
 fn bad_openings_are_caught() {
-    for text in [
-        "",
-        "use std::fs;",
-        "//!\n//! Late.",
-        "//! No sentence",
-        "/// Item.",
-    ] {
+    for text in ["", "use std::fs;", "//!\n//! Late.", "//! No sentence", "/// Item."] {
         assert_eq!(caught(opening, "src/a.rs", text), 1, "{text}");
     }
-    assert_eq!(
-        caught(opening, "src/a.rs", "//! A sentence over\n//! two lines.\n"),
-        0
-    );
+    assert_eq!(caught(opening, "src/a.rs", "//! A sentence over\n//! two lines.\n"), 0);
 }
 
 #[test]
 fn long_files_are_caught() {
-    assert_eq!(
-        caught(length, "src/a.rs", &"\n".repeat(LONGEST_FILE + 1)),
-        1
-    );
+    assert_eq!(caught(length, "src/a.rs", &"\n".repeat(LONGEST_FILE + 1)), 1);
     assert_eq!(caught(length, "src/a.rs", &"\n".repeat(LONGEST_FILE)), 0);
 }
 
 #[test]
 fn printing_is_caught() {
-    for text in [
-        "println!(\"x\")",
-        "eprintln!()",
-        "print!()",
-        "eprint!()",
-        "std::dbg!(x)",
-    ] {
+    for text in ["println!(\"x\")", "eprintln!()", "print!()", "eprint!()", "std::dbg!(x)"] {
         assert_eq!(caught(printing, "src/engine.rs", text), 1, "{text}");
     }
     assert_eq!(caught(printing, "src/main.rs", "println!()"), 0);
     assert_eq!(caught(printing, "src/commands/show.rs", "println!()"), 0);
-    assert_eq!(
-        caught(printing, "src/engine.rs", "pretty_println!(); \"println!\""),
-        0
-    );
+    assert_eq!(caught(printing, "src/engine.rs", "pretty_println!(); \"println!\""), 0);
     let in_tests = "#[cfg(test)] mod tests { fn f() { println!() } }";
     assert_eq!(caught(printing, "src/engine.rs", in_tests), 0);
 }
 
 #[test]
 fn other_clocks_are_caught() {
-    assert_eq!(
-        caught(wall_clock, "src/engine.rs", "std::time::SystemTime::now()"),
-        1
-    );
-    assert_eq!(
-        caught(wall_clock, "src/engine.rs", "let t = Timestamp::now();"),
-        1
-    );
+    assert_eq!(caught(wall_clock, "src/engine.rs", "std::time::SystemTime::now()"), 1);
+    assert_eq!(caught(wall_clock, "src/engine.rs", "let t = Timestamp::now();"), 1);
     assert_eq!(caught(wall_clock, CLOCK, "SystemTime::now()"), 0);
     assert_eq!(caught(wall_clock, "src/engine.rs", "Instant::now()"), 0);
 }

@@ -29,9 +29,7 @@ impl BaseUrl {
             Some("https") => "https",
             _ => return Err(format!("not an http or https URL, {EXAMPLE}")),
         };
-        let authority = uri
-            .authority()
-            .ok_or_else(|| format!("a URL without a host, {EXAMPLE}"))?;
+        let authority = uri.authority().ok_or_else(|| format!("a URL without a host, {EXAMPLE}"))?;
         if authority.as_str().contains('@') {
             return Err("a base URL holds no credentials, put the key into api_key".into());
         }
@@ -63,9 +61,7 @@ impl BaseUrl {
 
 /// `http` takes any text for a port.
 fn parse_port(digits: &str) -> Result<u16, String> {
-    digits
-        .parse()
-        .map_err(|_| "the port is not a number from 0 to 65535".into())
+    digits.parse().map_err(|_| "the port is not a number from 0 to 65535".into())
 }
 
 impl fmt::Display for BaseUrl {
@@ -81,15 +77,9 @@ mod tests {
     #[test]
     fn normalizes() {
         let parsed = |text: &str| BaseUrl::parse(text).map(|url| url.to_string());
-        assert_eq!(
-            parsed("https://agp.eu.hcompany.ai/"),
-            Ok("https://agp.eu.hcompany.ai".into())
-        );
+        assert_eq!(parsed("https://agp.eu.hcompany.ai/"), Ok("https://agp.eu.hcompany.ai".into()));
         assert_eq!(parsed("HTTPS://AGP.eu:443//"), Ok("https://agp.eu".into()));
-        assert_eq!(
-            parsed("http://127.0.0.1:8080/h/V1/"),
-            Ok("http://127.0.0.1:8080/h/V1".into())
-        );
+        assert_eq!(parsed("http://127.0.0.1:8080/h/V1/"), Ok("http://127.0.0.1:8080/h/V1".into()));
         assert_eq!(parsed("http://[::1]:80/x"), Ok("http://[::1]/x".into()));
     }
 

@@ -8,9 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{
-    DuplicateKeyPolicy, Error, Location, MessageFormatter, NonFiniteFloatPolicy, Spanned,
-};
+use serde_saphyr::{DuplicateKeyPolicy, Error, Location, MessageFormatter, NonFiniteFloatPolicy, Spanned};
 
 /// Nesting deeper than this is refused by the parser; ours needs four levels.
 const MAX_DEPTH: usize = 32;
@@ -57,14 +55,11 @@ pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
         // A snippet would print the lines around the mistake, and one of them is the key.
         with_snippet: false,
     };
-    let parsed: Option<Spanned<Parsed>> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| NotYaml::from(&error))?;
+    let parsed: Option<Spanned<Parsed>> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| NotYaml::from(&error))?;
     let root = match parsed {
         Some(root) => to_node(root, text),
-        None => Node {
-            line: 1,
-            content: Content::Map(Vec::new()),
-        },
+        None => Node { line: 1, content: Content::Map(Vec::new()) },
     };
     Ok(root)
 }
@@ -75,9 +70,7 @@ impl From<&Error> for NotYaml {
         NotYaml {
             line: location.line(),
             column: location.column(),
-            message: DiscreetMessages
-                .format_message(error.without_snippet())
-                .into_owned(),
+            message: DiscreetMessages.format_message(error.without_snippet()).into_owned(),
         }
     }
 }
@@ -88,14 +81,10 @@ struct DiscreetMessages;
 impl MessageFormatter for DiscreetMessages {
     fn format_message<'a>(&self, error: &'a Error) -> Cow<'a, str> {
         match error {
-            Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => {
-                self.format_message(error)
-            }
+            Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => self.format_message(error),
             // Scanner and parser messages are fixed sentences.
             Error::ExternalMessage { msg, .. } => Cow::Borrowed(msg.as_str()),
-            Error::MultipleDocuments { .. } => {
-                Cow::Borrowed("a second document starts here, only one is read")
-            }
+            Error::MultipleDocuments { .. } => Cow::Borrowed("a second document starts here, only one is read"),
             Error::Budget { .. } => Cow::Borrowed("nested too deeply or too large"),
             Error::UnknownAnchor { .. } => Cow::Borrowed("this alias names no anchor"),
             Error::Eof { .. } => Cow::Borrowed("the file ends too early"),
@@ -119,12 +108,7 @@ fn to_node(parsed: Spanned<Parsed>, source: &str) -> Node {
         Parsed::Null => Content::Null,
         Parsed::Text(text) => Content::Text(text),
         Parsed::Plain => Content::Text(spelling(parsed.defined, source).to_owned()),
-        Parsed::List(items) => Content::List(
-            items
-                .into_iter()
-                .map(|item| to_node(item, source))
-                .collect(),
-        ),
+        Parsed::List(items) => Content::List(items.into_iter().map(|item| to_node(item, source)).collect()),
         Parsed::Map(entries) => Content::Map(
             entries
                 .into_iter()
@@ -136,10 +120,7 @@ fn to_node(parsed: Spanned<Parsed>, source: &str) -> Node {
                 .collect(),
         ),
     };
-    Node {
-        line: parsed.referenced.line(),
-        content,
-    }
+    Node { line: parsed.referenced.line(), content }
 }
 
 /// The characters of a plain scalar as they stand in the source.
@@ -227,11 +208,7 @@ mod tests {
             Content::Null => "null".into(),
             Content::Text(t) => format!("{t:?}@{}", node.line),
             Content::List(items) => {
-                format!(
-                    "[{}]@{}",
-                    items.iter().map(render).collect::<Vec<_>>().join(", "),
-                    node.line
-                )
+                format!("[{}]@{}", items.iter().map(render).collect::<Vec<_>>().join(", "), node.line)
             }
             Content::Map(entries) => format!(
                 "{{{}}}@{}",
@@ -261,24 +238,15 @@ mod tests {
             "{a@1: \"007\"@1, b@2: \"0x1F\"@2, \u{fc}@3: \"1_000\"@3, d@4: \"yes\"@4, \
              e@5: \"1e5\"@5, f@6: \".inf\"@6, g@7: \"-.5\"@7}@1"
         );
-        assert_eq!(
-            rendered("a: ${X:-http://x/y}\n"),
-            "{a@1: \"${X:-http://x/y}\"@1}@1"
-        );
+        assert_eq!(rendered("a: ${X:-http://x/y}\n"), "{a@1: \"${X:-http://x/y}\"@1}@1");
         let wide = "99999999999999999999999999999999999999999999999";
         assert_eq!(rendered(wide), format!("{wide:?}@1"));
     }
 
     #[test]
     fn lines_are_those_of_the_use() {
-        assert_eq!(
-            rendered("l:\n  - 1\n  - a: b\n    c: d\n"),
-            "{l@1: [\"1\"@2, {a@3: \"b\"@3, c@4: \"d\"@4}@3]@2}@1"
-        );
-        assert_eq!(
-            rendered("a: &k 15\nb: *k\n"),
-            "{a@1: \"15\"@1, b@2: \"15\"@2}@1"
-        );
+        assert_eq!(rendered("l:\n  - 1\n  - a: b\n    c: d\n"), "{l@1: [\"1\"@2, {a@3: \"b\"@3, c@4: \"d\"@4}@3]@2}@1");
+        assert_eq!(rendered("a: &k 15\nb: *k\n"), "{a@1: \"15\"@1, b@2: \"15\"@2}@1");
         assert_eq!(
             rendered("d: &d {x: 1}\nm:\n  <<: *d\n  y: 2\n"),
             "{d@1: {x@1: \"1\"@1}@1, m@2: {y@4: \"2\"@4, x@3: \"1\"@3}@3}@1"
@@ -294,17 +262,9 @@ mod tests {
 
     #[test]
     fn broken_yaml_has_a_place_and_a_reason() {
-        assert_eq!(
-            refusal("a:b\nc: 2\n"),
-            "2:2: mapping values are not allowed in this context"
-        );
-        assert_eq!(
-            refusal("a: 1\n---\nb: 2\n"),
-            "3:1: a second document starts here, only one is read"
-        );
+        assert_eq!(refusal("a:b\nc: 2\n"), "2:2: mapping values are not allowed in this context");
+        assert_eq!(refusal("a: 1\n---\nb: 2\n"), "3:1: a second document starts here, only one is read");
         assert_eq!(refusal("a: *b\n"), "1:4: this alias names no anchor");
-        assert!(
-            refusal(&format!("{}{}", "[".repeat(40), "]".repeat(40))).contains("nested too deeply")
-        );
+        assert!(refusal(&format!("{}{}", "[".repeat(40), "]".repeat(40))).contains("nested too deeply"));
     }
 }

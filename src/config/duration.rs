@@ -10,14 +10,8 @@ const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
 
 /// Longest first: `ms` must be tried before `m`.
-const UNITS: [(&str, u64); 6] = [
-    ("ms", MILLISECOND),
-    ("s", SECOND),
-    ("m", MINUTE),
-    ("h", HOUR),
-    ("d", DAY),
-    ("w", WEEK),
-];
+const UNITS: [(&str, u64); 6] =
+    [("ms", MILLISECOND), ("s", SECOND), ("m", MINUTE), ("h", HOUR), ("d", DAY), ("w", WEEK)];
 
 /// Reads whole numbers with units `ms`, `s`, `m`, `h`, `d` or `w`, added up; `0` needs no unit.
 ///
@@ -30,11 +24,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     let milliseconds = total_milliseconds(text).ok_or_else(|| {
         let missing_unit = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
-        let problem = if missing_unit {
-            "a duration needs a unit"
-        } else {
-            "not a duration"
-        };
+        let problem = if missing_unit { "a duration needs a unit" } else { "not a duration" };
         format!("{problem}; use a number with ms, s, m, h, d or w, e.g. 15s or 1h30m")
     })?;
     Ok(Duration::from_millis(milliseconds))
@@ -86,16 +76,7 @@ mod tests {
     fn says_what_is_missing() {
         assert!(parse_duration("15").is_err_and(|e| e.starts_with("a duration needs a unit")));
         let endless = format!("{}w", u64::MAX);
-        for wrong in [
-            "",
-            "s",
-            "-1s",
-            "1.5s",
-            "1 s",
-            "15sec",
-            "hk-secret",
-            &endless,
-        ] {
+        for wrong in ["", "s", "-1s", "1.5s", "1 s", "15sec", "hk-secret", &endless] {
             let error = parse_duration(wrong).expect_err(wrong);
             assert!(error.starts_with("not a duration"), "{wrong}: {error}");
         }

@@ -8,10 +8,7 @@ use super::problem::looks_like_a_name;
 /// Replaces every reference in `text`; the error says what to do and repeats no value.
 ///
 /// As in a shell, `:-` also covers a variable that is set but empty. `$${` is a literal `${`.
-pub(super) fn interpolate(
-    text: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, String> {
+pub(super) fn interpolate(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -41,15 +38,11 @@ fn resolve(reference: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Stri
         None => (reference, None),
     };
     if !is_variable_name(name) {
-        return Err(
-            "write ${NAME} or ${NAME:-default}, with a name of letters, digits and _".into(),
-        );
+        return Err("write ${NAME} or ${NAME:-default}, with a name of letters, digits and _".into());
     }
     let value = env(name);
     if let Some(default) = default {
-        return Ok(value
-            .filter(|value| !value.is_empty())
-            .unwrap_or_else(|| default.to_owned()));
+        return Ok(value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()));
     }
     value.ok_or_else(|| {
         let shown = if looks_like_a_name(name) {

@@ -25,11 +25,7 @@ impl ListenAddress {
         let error = || "not a listen address, use :17377 or 127.0.0.1:17377".to_owned();
         let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
         let port_has_digits_only = port.chars().all(|c| c.is_ascii_digit());
-        let port = port
-            .parse()
-            .ok()
-            .filter(|_| port_has_digits_only)
-            .ok_or_else(error)?;
+        let port = port.parse().ok().filter(|_| port_has_digits_only).ok_or_else(error)?;
         match host {
             "" => Ok(Self::AllInterfaces { port }),
             // One fixed meaning, instead of whatever the resolver of this machine says first.
@@ -96,17 +92,7 @@ mod tests {
 
     #[test]
     fn refuses_the_rest_without_repeating() {
-        for wrong in [
-            "",
-            "17377",
-            ":",
-            ":x",
-            ":99999",
-            ":+80",
-            "example.org:80",
-            "1.2.3:80",
-            "hk-secret:1",
-        ] {
+        for wrong in ["", "17377", ":", ":x", ":99999", ":+80", "example.org:80", "1.2.3:80", "hk-secret:1"] {
             let error = ListenAddress::parse(wrong).expect_err(wrong);
             assert!(!error.contains("hk-secret"), "{error}");
         }

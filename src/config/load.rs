@@ -37,10 +37,7 @@ pub fn load(
         return assemble(String::new(), None, overrides, env);
     };
     let name = path.display().to_string();
-    let text = read_text(path).map_err(|source| ConfigError::Unreadable {
-        file: name.clone(),
-        source,
-    })?;
+    let text = read_text(path).map_err(|source| ConfigError::Unreadable { file: name.clone(), source })?;
     match document::parse(&text) {
         Ok(document) => assemble(name, Some(&document), overrides, env),
         Err(error) => Err(not_yaml(name, &text, error)),
@@ -75,20 +72,12 @@ fn assemble(
         return Err(ConfigError::NothingToWatch);
     }
     source::refuse_twins(&sources, &mut reader);
-    let secrets: Vec<&str> = sources
-        .iter()
-        .map(|placed| placed.source.api_key.expose_secret())
-        .collect();
+    let secrets: Vec<&str> = sources.iter().map(|placed| placed.source.api_key.expose_secret()).collect();
     reader.refuse_published(&secrets);
     if !reader.problems.is_empty() {
         return Err(ConfigError::Invalid(Problems::new(reader.problems)));
     }
-    Ok(Config {
-        sources: sources.into_iter().map(|placed| placed.source).collect(),
-        storage,
-        web,
-        labels,
-    })
+    Ok(Config { sources: sources.into_iter().map(|placed| placed.source).collect(), storage, web, labels })
 }
 
 /// `None` when the file says nothing about sources, so that the environment may.
@@ -113,10 +102,8 @@ fn read_sources(root: &mut Table<'_>, reader: &mut Reader<'_>) -> Option<Vec<Pla
 
 /// H's EU platform with the key from the environment, if there is one.
 fn environment_source(reader: &mut Reader<'_>) -> Option<Placed> {
-    let set: Vec<(&'static str, String)> = KEY_VARIABLES
-        .iter()
-        .filter_map(|name| (reader.env)(name).map(|key| (*name, key.trim().to_owned())))
-        .collect();
+    let set: Vec<(&'static str, String)> =
+        KEY_VARIABLES.iter().filter_map(|name| (reader.env)(name).map(|key| (*name, key.trim().to_owned()))).collect();
     // An empty variable is how a container says "not set", unless it is the only one.
     let filled = set.iter().find(|(_, key)| !key.is_empty());
     let (variable, key) = filled.or(set.first())?.clone();
@@ -144,22 +131,13 @@ fn not_yaml(file: String, text: &str, error: NotYaml) -> ConfigError {
     } else {
         ""
     };
-    let place = Place::Character {
-        file,
-        line: error.line,
-        column: error.column,
-    };
-    ConfigError::Invalid(Problems::new(vec![Problem {
-        place,
-        message: format!("{}{hint}", error.message),
-    }]))
+    let place = Place::Character { file, line: error.line, column: error.column };
+    ConfigError::Invalid(Problems::new(vec![Problem { place, message: format!("{}{hint}", error.message) }]))
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let read = fs::File::open(path)?
-        .take(LARGEST_FILE + 1)
-        .read_to_string(&mut text)?;
+    let read = fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
     if read as u64 > LARGEST_FILE {
         let message = "larger than 1 MiB, is it the right file?";
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));

@@ -54,8 +54,7 @@ impl fmt::Display for Problems {
             [only] => write!(f, "{only}"),
             many => {
                 write!(f, "{} problems in the configuration", many.len())?;
-                many.iter()
-                    .try_for_each(|problem| write!(f, "\n  {problem}"))
+                many.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }
     }
@@ -129,21 +128,15 @@ const LONGEST_NAME: usize = 40;
 /// Keys and tokens have digits among their letters.
 pub(super) fn looks_like_a_name(word: &str) -> bool {
     let is_variable = word.starts_with(|c: char| c.is_ascii_uppercase())
-        && word
-            .chars()
-            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
         && word.contains('_');
-    let is_word = word
-        .chars()
-        .all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.'));
+    let is_word = word.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.'));
     !word.is_empty() && word.len() <= LONGEST_NAME && (is_variable || is_word)
 }
 
 /// Whether a text may be repeated in a message as the path of a file.
 pub(super) fn looks_like_a_path(text: &str) -> bool {
-    ["/", "./", "../"]
-        .iter()
-        .any(|start| text.starts_with(start))
+    ["/", "./", "../"].iter().any(|start| text.starts_with(start))
 }
 
 /// The allowed word somebody most likely meant, if one is close enough.
@@ -173,10 +166,7 @@ pub(super) fn listed(words: &[&str]) -> String {
 
 /// `pollInterval`, `poll-interval` and `poll_interval` are the same mistake.
 fn normalized(word: &str) -> String {
-    word.chars()
-        .filter(|c| !matches!(c, '_' | '-' | ' '))
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+    word.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// Levenshtein distance, one row at a time.
@@ -211,13 +201,7 @@ mod tests {
 
     #[test]
     fn only_words_that_cannot_be_keys_are_repeated() {
-        for name in [
-            "poll_intervall",
-            "HAI_API_KEY",
-            "REGION_2",
-            "pollInterval",
-            "max-series",
-        ] {
+        for name in ["poll_intervall", "HAI_API_KEY", "REGION_2", "pollInterval", "max-series"] {
             assert!(looks_like_a_name(name), "{name}");
         }
         let long = "x".repeat(41);
@@ -228,22 +212,9 @@ mod tests {
 
     #[test]
     fn problems_are_sorted_by_line() {
-        let at = |line| Problem {
-            place: Place::Key {
-                file: "f".into(),
-                line,
-                key: "k".into(),
-            },
-            message: "m".into(),
-        };
-        let flag = Problem {
-            place: Place::Outside("--flag"),
-            message: "m".into(),
-        };
+        let at = |line| Problem { place: Place::Key { file: "f".into(), line, key: "k".into() }, message: "m".into() };
+        let flag = Problem { place: Place::Outside("--flag"), message: "m".into() };
         let text = Problems::new(vec![at(9), at(2), flag]).to_string();
-        assert_eq!(
-            text,
-            "3 problems in the configuration\n  --flag: m\n  f:2: k: m\n  f:9: k: m"
-        );
+        assert_eq!(text, "3 problems in the configuration\n  --flag: m\n  f:2: k: m\n  f:9: k: m");
     }
 }

@@ -27,26 +27,16 @@ impl<'a> Reader<'a> {
         env: &'a dyn Fn(&str) -> Option<String>,
         files: &'a dyn Fn(&Path) -> io::Result<String>,
     ) -> Self {
-        Self {
-            file,
-            env,
-            files,
-            problems: Vec::new(),
-            seen: Vec::new(),
-        }
+        Self { file, env, files, problems: Vec::new(), seen: Vec::new() }
     }
 
     pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
-        self.problems.push(Problem {
-            place,
-            message: message.into(),
-        });
+        self.problems.push(Problem { place, message: message.into() });
     }
 
     /// Remembers a value that will be visible in labels, logs or on disk.
     pub(super) fn publish(&mut self, setting: &Setting) {
-        self.seen
-            .push((setting.place.clone(), setting.value.clone()));
+        self.seen.push((setting.place.clone(), setting.value.clone()));
     }
 
     /// Refuses public settings that contain one of the secrets.
@@ -58,28 +48,17 @@ impl<'a> Reader<'a> {
             .map(|(place, _)| place.clone())
             .collect();
         for place in leaks {
-            self.refuse(
-                place,
-                "contains an API key, which would be published; remove it here",
-            );
+            self.refuse(place, "contains an API key, which would be published; remove it here");
         }
     }
 
     fn place(&self, line: u64, key: &str) -> Place {
-        Place::Key {
-            file: self.file.clone(),
-            line,
-            key: key.to_owned(),
-        }
+        Place::Key { file: self.file.clone(), line, key: key.to_owned() }
     }
 
     fn resolve(&mut self, place: Place, written: &str) -> Option<Setting> {
         match interpolate(written, self.env) {
-            Ok(value) => Some(Setting {
-                place,
-                value: value.trim().to_owned(),
-                literal: !written.contains("${"),
-            }),
+            Ok(value) => Some(Setting { place, value: value.trim().to_owned(), literal: !written.contains("${") }),
             Err(message) => {
                 self.refuse(place, message);
                 None
@@ -106,11 +85,7 @@ pub(super) struct Setting {
 impl Setting {
     /// A value that was not written in the file, by the flag or variable it came from.
     pub(super) fn outside(name: &'static str, value: &str) -> Self {
-        Self {
-            place: Place::Outside(name),
-            value: value.trim().to_owned(),
-            literal: false,
-        }
+        Self { place: Place::Outside(name), value: value.trim().to_owned(), literal: false }
     }
 }
 
@@ -150,11 +125,7 @@ impl<'n> Table<'n> {
                 reader.refuse(reader.place(entry.line, &key), message);
                 continue;
             }
-            table.left.push(Field {
-                key: &entry.key,
-                line: entry.line,
-                value: &entry.value,
-            });
+            table.left.push(Field { key: &entry.key, line: entry.line, value: &entry.value });
         }
         Some(table)
     }
@@ -170,11 +141,7 @@ impl<'n> Table<'n> {
     }
 
     /// Takes a scalar. `None` when it is absent or was refused; ask [`Table::has`] first to tell.
-    pub(super) fn setting(
-        &mut self,
-        key: &'static str,
-        reader: &mut Reader<'_>,
-    ) -> Option<Setting> {
+    pub(super) fn setting(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Setting> {
         let field = self.take(key)?;
         self.scalar(field.value, field.line, &self.full(key), reader)
     }
@@ -198,11 +165,7 @@ impl<'n> Table<'n> {
     }
 
     /// Takes a list of scalars; a single scalar counts as a list of one.
-    pub(super) fn list(
-        &mut self,
-        key: &'static str,
-        reader: &mut Reader<'_>,
-    ) -> Option<Vec<Setting>> {
+    pub(super) fn list(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Vec<Setting>> {
         let field = self.take(key)?;
         let path = self.full(key);
         let Content::List(items) = &field.value.content else {
@@ -225,25 +188,16 @@ impl<'n> Table<'n> {
     }
 
     /// Takes a list of mappings.
-    pub(super) fn tables(
-        &mut self,
-        key: &'static str,
-        reader: &mut Reader<'_>,
-    ) -> Option<Vec<Self>> {
+    pub(super) fn tables(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Vec<Self>> {
         let field = self.take(key)?;
         let path = self.full(key);
         let Content::List(items) = &field.value.content else {
-            let message = format!(
-                "expected a list, each entry after a `-`, {}",
-                found(field.value)
-            );
+            let message = format!("expected a list, each entry after a `-`, {}", found(field.value));
             reader.refuse(reader.place(field.line, &path), message);
             return None;
         };
-        let tables = items
-            .iter()
-            .enumerate()
-            .filter_map(|(index, item)| Table::open(item, &format!("{path}[{index}]"), reader));
+        let tables =
+            items.iter().enumerate().filter_map(|(index, item)| Table::open(item, &format!("{path}[{index}]"), reader));
         Some(tables.collect())
     }
 
@@ -276,13 +230,7 @@ impl<'n> Table<'n> {
         Some(self.left.remove(index))
     }
 
-    fn scalar(
-        &self,
-        node: &Node,
-        line: u64,
-        path: &str,
-        reader: &mut Reader<'_>,
-    ) -> Option<Setting> {
+    fn scalar(&self, node: &Node, line: u64, path: &str, reader: &mut Reader<'_>) -> Option<Setting> {
         let place = reader.place(line, path);
         match &node.content {
             Content::Text(written) => reader.resolve(place, written),
@@ -295,20 +243,12 @@ impl<'n> Table<'n> {
     }
 
     fn full(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// The full path of a key somebody else chose.
     fn shown(&self, key: &str) -> String {
-        if looks_like_a_name(key) {
-            self.full(key)
-        } else {
-            self.path.clone()
-        }
+        if looks_like_a_name(key) { self.full(key) } else { self.path.clone() }
     }
 }
 
@@ -332,10 +272,7 @@ pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Stri
         Some(meant) => format!(", did you mean `{meant}`?"),
         None => String::new(),
     };
-    Err(format!(
-        "unknown word{guess} (allowed: {})",
-        listed(&allowed)
-    ))
+    Err(format!("unknown word{guess} (allowed: {})", listed(&allowed)))
 }
 
 /// A whole number within limits.

@@ -50,10 +50,7 @@ pub struct LabelsConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self {
-            path: PathBuf::from("./data"),
-            retention: RETENTION,
-        }
+        Self { path: PathBuf::from("./data"), retention: RETENTION }
     }
 }
 
@@ -69,10 +66,7 @@ impl Default for WebConfig {
 
 impl Default for LabelsConfig {
     fn default() -> Self {
-        Self {
-            max_series_per_metric: MAX_SERIES_PER_METRIC,
-            max_length: MAX_LABEL_LENGTH,
-        }
+        Self { max_series_per_metric: MAX_SERIES_PER_METRIC, max_length: MAX_LABEL_LENGTH }
     }
 }
 
@@ -131,12 +125,7 @@ pub(super) fn read_labels(root: &mut Table<'_>, reader: &mut Reader<'_>) -> Labe
 }
 
 /// Puts flags, which are checked like everything else, over what the file said.
-pub(super) fn apply(
-    overrides: &Overrides,
-    storage: &mut StorageConfig,
-    web: &mut WebConfig,
-    reader: &mut Reader<'_>,
-) {
+pub(super) fn apply(overrides: &Overrides, storage: &mut StorageConfig, web: &mut WebConfig, reader: &mut Reader<'_>) {
     if let Some(path) = &overrides.storage_path {
         if path.as_os_str().is_empty() {
             reader.refuse(Place::Outside("--storage.path"), "empty, name a directory");
@@ -157,11 +146,7 @@ pub(super) fn apply(
     }
 }
 
-fn listen_addresses(
-    place: Place,
-    given: Vec<Setting>,
-    reader: &mut Reader<'_>,
-) -> Vec<ListenAddress> {
+fn listen_addresses(place: Place, given: Vec<Setting>, reader: &mut Reader<'_>) -> Vec<ListenAddress> {
     if given.is_empty() {
         reader.refuse(place, "no address to listen on, write e.g. [\":17377\"]");
     }
@@ -175,10 +160,7 @@ fn listen_addresses(
             }
         };
         if addresses.iter().any(|other| other.collides_with(&address)) {
-            reader.refuse(
-                setting.place,
-                "this port is already claimed by an address before it",
-            );
+            reader.refuse(setting.place, "this port is already claimed by an address before it");
             continue;
         }
         addresses.push(address);
@@ -197,9 +179,7 @@ fn parse_telemetry_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err("must start with a slash, e.g. /metrics".into());
     }
-    let is_plain = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.' | '~'));
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.' | '~'));
     if !is_plain {
         return Err("use letters, digits and `/`, `_`, `-`, `.`, `~` only, e.g. /metrics".into());
     }
@@ -222,9 +202,7 @@ mod tests {
         for good in ["/metrics", "/agents/metrics", "/apis", "/-metrics"] {
             assert!(parse_telemetry_path(good).is_ok(), "{good}");
         }
-        for bad in [
-            "", "metrics", "/", "//", "/m/", "/-/ready", "/-", "/api", "/api/v1", "/m?x", "/m m",
-        ] {
+        for bad in ["", "metrics", "/", "//", "/m/", "/-/ready", "/-", "/api", "/api/v1", "/m?x", "/m m"] {
             assert!(parse_telemetry_path(bad).is_err(), "{bad}");
         }
     }

@@ -142,9 +142,7 @@ pub(super) fn read_source(mut table: Table<'_>, reader: &mut Reader<'_>) -> Plac
         let message = "missing, write which platform this is, e.g. platform: hcompany";
         reader.refuse(table.place_of("platform", reader), message);
     }
-    let platform = table
-        .value("platform", reader, |text| choice(text, &Platform::ALL))
-        .unwrap_or(Platform::HCompany);
+    let platform = table.value("platform", reader, |text| choice(text, &Platform::ALL)).unwrap_or(Platform::HCompany);
     let mut source = with_defaults(platform);
     if name_is_given {
         source.name = name.unwrap_or_default();
@@ -197,8 +195,7 @@ pub(super) fn with_defaults(platform: Platform) -> SourceConfig {
     SourceConfig {
         name: platform.as_str().to_owned(),
         platform,
-        base_url: BaseUrl::parse(platform.default_base_url())
-            .expect("the default base URLs are tested"),
+        base_url: BaseUrl::parse(platform.default_base_url()).expect("the default base URLs are tested"),
         api_key: SecretString::default(),
         owner: Owner::Organization,
         agents: AgentFilter::default(),
@@ -237,11 +234,8 @@ fn read_key(table: &mut Table<'_>, reader: &mut Reader<'_>) -> SecretString {
 
 fn read_key_file(file: Setting, reader: &mut Reader<'_>) -> SecretString {
     // People do put the key itself here.
-    let shown = if file.literal && looks_like_a_path(&file.value) {
-        format!("{}: ", file.value)
-    } else {
-        String::new()
-    };
+    let shown =
+        if file.literal && looks_like_a_path(&file.value) { format!("{}: ", file.value) } else { String::new() };
     match (reader.files)(Path::new(&file.value)) {
         Ok(key) => checked_key(file.place, key.trim().to_owned(), &shown, reader),
         Err(error) => {
@@ -253,12 +247,7 @@ fn read_key_file(file: Setting, reader: &mut Reader<'_>) -> SecretString {
 }
 
 /// Refuses keys that no request could carry.
-pub(super) fn checked_key(
-    place: Place,
-    key: String,
-    shown: &str,
-    reader: &mut Reader<'_>,
-) -> SecretString {
+pub(super) fn checked_key(place: Place, key: String, shown: &str, reader: &mut Reader<'_>) -> SecretString {
     if key.is_empty() {
         reader.refuse(place, format!("{shown}the API key is empty"));
         return SecretString::default();
@@ -286,14 +275,9 @@ pub(super) fn refuse_twins(sources: &[Placed], reader: &mut Reader<'_>) {
         }
         let key = later.source.api_key.expose_secret();
         let same_account = |other: &&Placed| {
-            other.source.base_url == later.source.base_url
-                && other.source.api_key.expose_secret() == key
+            other.source.base_url == later.source.base_url && other.source.api_key.expose_secret() == key
         };
-        if let Some(twin) = earlier
-            .iter()
-            .find(same_account)
-            .filter(|_| !key.is_empty())
-        {
+        if let Some(twin) = earlier.iter().find(same_account).filter(|_| !key.is_empty()) {
             let message = format!(
                 "watches the same account as the source on line {}, which would count it twice; \
                  keep one of them",
@@ -305,13 +289,9 @@ pub(super) fn refuse_twins(sources: &[Placed], reader: &mut Reader<'_>) {
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
-    let is_plain = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if text.is_empty() || text.len() > LONGEST_NAME || !is_plain {
-        return Err(format!(
-            "not a name for a label, use 1 to {LONGEST_NAME} letters, digits, `_`, `-` or `.`"
-        ));
+        return Err(format!("not a name for a label, use 1 to {LONGEST_NAME} letters, digits, `_`, `-` or `.`"));
     }
     Ok(text.to_owned())
 }
@@ -327,10 +307,10 @@ fn parse_start(text: &str) -> Result<Start, String> {
     match text {
         "now" => Ok(Start::Now),
         "beginning" => Ok(Start::Beginning),
-        _ => text.parse().map(Start::At).map_err(|_| {
-            "not a start, use now, beginning or a time with its zone, e.g. 2026-01-31T00:00:00Z"
-                .into()
-        }),
+        _ => text
+            .parse()
+            .map(Start::At)
+            .map_err(|_| "not a start, use now, beginning or a time with its zone, e.g. 2026-01-31T00:00:00Z".into()),
     }
 }
 
@@ -339,10 +319,7 @@ fn patterns(settings: Option<Vec<Setting>>, reader: &mut Reader<'_>) -> Vec<Stri
     for setting in settings.unwrap_or_default() {
         reader.publish(&setting);
         if setting.value.is_empty() {
-            reader.refuse(
-                setting.place,
-                "an empty pattern matches no agent, remove it",
-            );
+            reader.refuse(setting.place, "an empty pattern matches no agent, remove it");
             continue;
         }
         patterns.push(setting.value);

@@ -67,10 +67,7 @@ fn lookup(variables: &[(&'static str, String)], name: &str) -> Option<String> {
 }
 
 fn from_environment(variables: &[(&'static str, &str)]) -> Result<Config, ConfigError> {
-    let owned: Vec<_> = variables
-        .iter()
-        .map(|(n, v)| (*n, (*v).to_owned()))
-        .collect();
+    let owned: Vec<_> = variables.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
     load(None, &Overrides::default(), &|name| lookup(&owned, name))
 }
 
@@ -113,18 +110,12 @@ fn every_key_reaches_its_field() {
     };
     assert_eq!(key(&config, 0), "hk-from-file");
     assert_eq!(first.base_url.as_str(), "http://127.0.0.1:9/h");
-    assert_eq!(
-        (first.owner, second.owner),
-        (Owner::Me, Owner::MeOrOrganization)
-    );
+    assert_eq!((first.owner, second.owner), (Owner::Me, Owner::MeOrOrganization));
     assert!(first.agents.admits("xz") && !first.agents.admits("xy") && !first.agents.admits("a"));
     assert_eq!(first.poll_interval, Duration::from_secs(60));
     assert!((first.requests_per_second - 0.5).abs() < f64::EPSILON);
     let date = "2026-01-31T00:00:00Z".parse().expect("a time");
-    assert_eq!(
-        (first.start, second.start),
-        (Start::At(date), Start::Beginning)
-    );
+    assert_eq!((first.start, second.start), (Start::At(date), Start::Beginning));
     assert_eq!(first.concurrency, 2);
     assert_eq!(first.request_timeout, Duration::from_secs(5));
     assert_eq!(first.sweep_interval, Duration::from_secs(7200));
@@ -155,17 +146,11 @@ fn a_key_in_the_environment_is_enough() {
     let config = from_environment(&[("HAI_API_KEY", "hk-1\n")]).expect("config");
     assert_eq!(key(&config, 0), "hk-1");
     assert_eq!(config.sources[0].name, "hcompany");
-    assert_eq!(
-        config.sources[0].base_url.as_str(),
-        "https://agp.eu.hcompany.ai"
-    );
+    assert_eq!(config.sources[0].base_url.as_str(), "https://agp.eu.hcompany.ai");
 
-    let config = from_environment(&[
-        ("H_API_KEY", "hk-2"),
-        ("HAI_API_KEY", ""),
-        ("HAI_API_BASE_URL", "http://localhost:1/"),
-    ])
-    .expect("config");
+    let config =
+        from_environment(&[("H_API_KEY", "hk-2"), ("HAI_API_KEY", ""), ("HAI_API_BASE_URL", "http://localhost:1/")])
+            .expect("config");
     assert_eq!(key(&config, 0), "hk-2");
     assert_eq!(config.sources[0].base_url.as_str(), "http://localhost:1");
 }
@@ -184,30 +169,21 @@ fn sources_in_a_file_do_not_listen_to_the_environment_unasked() {
         .with("HAI_API_BASE_URL", "http://elsewhere")
         .config();
     assert_eq!(key(&config, 0), "from-file");
-    assert_eq!(
-        config.sources[0].base_url.as_str(),
-        "https://agp.eu.hcompany.ai"
-    );
+    assert_eq!(config.sources[0].base_url.as_str(), "https://agp.eu.hcompany.ai");
 }
 
 #[test]
 fn flags_win_over_the_file() {
-    let mut case = Case::new(&format!(
-        "{MINIMAL}web: {{listen_address: ':1', telemetry_path: /file}}\nstorage: {{path: file}}\n"
-    ))
-    .with("HAI_API_KEY", "hk-1");
+    let mut case =
+        Case::new(&format!("{MINIMAL}web: {{listen_address: ':1', telemetry_path: /file}}\nstorage: {{path: file}}\n"))
+            .with("HAI_API_KEY", "hk-1");
     case.overrides = Overrides {
         listen_addresses: vec!["127.0.0.1:2".into(), "[::1]:2".into()],
         telemetry_path: Some("/flag".into()),
         storage_path: Some("flag".into()),
     };
     let config = case.config();
-    let addresses: Vec<String> = config
-        .web
-        .listen_addresses
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let addresses: Vec<String> = config.web.listen_addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["127.0.0.1:2", "[::1]:2"]);
     assert_eq!(config.web.telemetry_path, "/flag");
     assert_eq!(config.storage.path, Path::new("flag"));

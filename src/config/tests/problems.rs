@@ -58,9 +58,7 @@ fn nothing_to_watch_says_what_to_do() {
 
 #[test]
 fn flags_and_variables_are_named() {
-    let mut case = Case::new("storage: {retention: 1h}\n")
-        .with("HAI_API_KEY", " ")
-        .with("HAI_API_BASE_URL", "agp.eu");
+    let mut case = Case::new("storage: {retention: 1h}\n").with("HAI_API_KEY", " ").with("HAI_API_BASE_URL", "agp.eu");
     case.overrides = Overrides {
         listen_addresses: vec![":80".into(), "nonsense".into(), "127.0.0.1:80".into()],
         telemetry_path: Some("/".into()),

@@ -36,9 +36,7 @@ labels:
 
 /// What is printed about a file: its problems, or the configuration, in every form there is.
 fn printed(text: &str) -> String {
-    let case = Case::new(text)
-        .with("HAI_API_KEY", SECRET)
-        .with("EMPTY", "");
+    let case = Case::new(text).with("HAI_API_KEY", SECRET).with("EMPTY", "");
     match case.load() {
         Ok(config) => format!("{config:?}\n{config:#?}"),
         Err(error) => format!("{error}\n{error:?}\n{error:#?}"),
@@ -65,10 +63,7 @@ fn value_lines() -> Vec<(usize, &'static str)> {
         .enumerate()
         .filter_map(|(index, line)| match line.split_once(": ") {
             Some((key, _)) => Some((index, key)),
-            None => line
-                .trim_start()
-                .starts_with("- x")
-                .then_some((index, "        -")),
+            None => line.trim_start().starts_with("- x").then_some((index, "        -")),
         })
         .collect()
 }
@@ -158,10 +153,7 @@ fn in_place_of_every_key_of_the_file() {
 fn a_key_in_a_public_setting_is_refused() {
     for (line, refused) in [
         ("  - name: a-${HAI_API_KEY}", "sources[0].name"),
-        (
-            "    base_url: https://host/${HAI_API_KEY}",
-            "sources[0].base_url",
-        ),
+        ("    base_url: https://host/${HAI_API_KEY}", "sources[0].base_url"),
         ("        - ${HAI_API_KEY}", "sources[0].agents.deny[0]"),
         ("  path: ./${HAI_API_KEY}", "storage.path"),
     ] {
@@ -169,17 +161,11 @@ fn a_key_in_a_public_setting_is_refused() {
         let index = COMPLETE
             .lines()
             .position(|known| {
-                known.split(':').next() == starts.split(':').next()
-                    || known == "        - x" && starts == "        - "
+                known.split(':').next() == starts.split(':').next() || known == "        - x" && starts == "        - "
             })
             .expect("a line of the file");
-        let error = Case::new(&with_line(index, line))
-            .with("HAI_API_KEY", SECRET)
-            .error();
-        let expected = format!(
-            "exporter.yaml:{}: {refused}: contains an API key",
-            index + 1
-        );
+        let error = Case::new(&with_line(index, line)).with("HAI_API_KEY", SECRET).error();
+        let expected = format!("exporter.yaml:{}: {refused}: contains an API key", index + 1);
         assert!(error.contains(&expected), "{error}");
     }
 }
@@ -188,10 +174,7 @@ fn a_key_in_a_public_setting_is_refused() {
 fn in_flags_and_variables() {
     let environment = |variables: &[(&'static str, &str)]| {
         let error = from_environment(variables).expect_err("refused");
-        assert!(
-            !format!("{error} {error:?}").contains("5f3a9c1e"),
-            "{error}"
-        );
+        assert!(!format!("{error} {error:?}").contains("5f3a9c1e"), "{error}");
     };
     environment(&[("HAI_API_KEY", &format!("{SECRET} {SECRET}"))]);
     environment(&[("HAI_API_KEY", SECRET), ("HAI_API_BASE_URL", SECRET)]);
@@ -206,8 +189,7 @@ fn in_flags_and_variables() {
 
 #[test]
 fn a_key_file_is_named_only_when_it_looks_like_a_path() {
-    let error =
-        |value: &str| Case::new(&with_line(4, &format!("    api_key_file: {value}"))).error();
+    let error = |value: &str| Case::new(&with_line(4, &format!("    api_key_file: {value}"))).error();
     assert_eq!(
         error("/run/secrets/hai"),
         "exporter.yaml:5: sources[0].api_key_file: /run/secrets/hai: cannot read the key file: \
