@@ -69,7 +69,7 @@ Exit codes:
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
   agent-session-exporter simulate --platform hcompany --listen 127.0.0.1:18080
-  HAI_API_KEY=hk-test HAI_API_BASE_URL=http://127.0.0.1:18080 agent-session-exporter serve
+  HAI_API_KEY=hk-simulated HAI_API_BASE_URL=http://127.0.0.1:18080 agent-session-exporter serve
 
 Exit codes:
   0  stopped by SIGINT or SIGTERM
