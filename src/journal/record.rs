@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_and_are_small() {
-        let at = |micros| Timestamp::from_micros(1_795_185_000_000_000 + micros);
+        let at = |micros: i64| Timestamp::from_micros(1_795_185_000_000_000 + micros);
         let entry = Entry {
             source: SourceIx(0),
             session: SessionNo(7),
