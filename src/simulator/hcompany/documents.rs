@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::texts;
-use crate::simulator::script::{CallId, ErrorCode, MODELS, ToolCall, Totals};
+use crate::simulator::script::{Answer, CallId, Environment, ErrorCode, MODELS, ToolCall, Totals};
 use crate::simulator::world::{Session, Snapshot, World};
 
 /// A requested tool call.
@@ -211,11 +211,7 @@ pub(super) fn error_text(error: ErrorCode) -> &'static str {
 }
 
 /// The answer number `answer` of a session, if it is one of its current turn.
-pub(super) fn answer_value(
-    world: &World,
-    session: &Session,
-    answer: Option<&crate::simulator::script::Answer>,
-) -> Value {
+pub(super) fn answer_value(world: &World, session: &Session, answer: Option<&Answer>) -> Value {
     let Some(answer) = answer else {
         return Value::Null;
     };
@@ -234,24 +230,20 @@ pub(super) fn answer_value(
     )
 }
 
+/// The id in a request whose agent the list no longer names.
+const FORGOTTEN_AGENT: &str = "h/retired-agent";
+
 /// The agent as a resolved request shows it: by its catalog id, or in full.
 pub(super) fn agent(session: &Session) -> Value {
     let agent = session.script.agent;
-    let name = agent.name.unwrap_or_default();
-    if !agent.inline && agent.revision.is_none() {
+    let name = agent.name.unwrap_or(FORGOTTEN_AGENT);
+    if agent.by_id {
         return json!(name);
     }
-    let kind = agent.environment.name();
-    let environment = match kind {
-        "web" => {
-            json!({ "id": "browser", "kind": kind, "host": "cloud", "start_url": "https://www.bing.com/", "headless": true })
-        }
-        _ => json!({ "id": "desk", "kind": kind }),
-    };
     json!({
         "name": name,
         "description": "A simulated agent",
-        "environments": [environment],
+        "environments": [environment(agent.environment)],
         "model": MODELS[agent.models[0]].name,
         "reasoning_effort": null,
         "instructions": format!("Be quick. {}", texts::PRIVATE),
@@ -260,4 +252,34 @@ pub(super) fn agent(session: &Session) -> Value {
         "answer_format": null,
         "tools": null,
     })
+}
+
+fn environment(environment: Environment) -> Value {
+    match environment {
+        Environment::Web => json!({
+            "id": "browser",
+            "kind": "web",
+            "host": "cloud",
+            "start_url": format!("https://shop.example/{}", texts::PRIVATE),
+            "headless": true,
+            "session_id": null,
+            "mode": { "type": "visual", "width": 1280, "height": 720, "markdown": false },
+            "lazy": false,
+            "settle_s": 1.0,
+            "vault_id": null,
+            "browser_profile_id": null,
+            "use_default_browser_profile": false,
+            "persist_browser_profile": false,
+            "network": null,
+        }),
+        Environment::Desktop => json!({
+            "id": "desk",
+            "kind": "desktop",
+            "host": "cloud",
+            "session_id": null,
+            "lazy": false,
+            "settle_s": 0.5,
+            "screenshot_max_width": null,
+        }),
+    }
 }

@@ -24,97 +24,61 @@ pub(in crate::simulator) struct Agent {
     pub(in crate::simulator) name: Option<&'static str>,
     /// Defined in the request itself: the `agent` filter does not find its sessions.
     pub(in crate::simulator) inline: bool,
+    /// Requests name it by its id instead of spelling it out.
+    pub(in crate::simulator) by_id: bool,
     pub(in crate::simulator) revision: Option<u32>,
     pub(in crate::simulator) environment: Environment,
     /// Indices into the list of models, the main one first.
     pub(in crate::simulator) models: &'static [usize],
 }
 
+const fn catalog(name: &'static str, revision: Option<u32>, models: &'static [usize]) -> Agent {
+    Agent {
+        name: Some(name),
+        inline: false,
+        by_id: revision.is_none(),
+        revision,
+        environment: Environment::Web,
+        models,
+    }
+}
+
+static WEB_SURFER: Agent = catalog("h/web-surfer-pro", None, &[0]);
+static PRICE_FINDER: Agent = catalog("web-price-finder", Some(3), &[0, 1]);
+static NIGHT_AUDIT: Agent = catalog("night-audit", Some(1), &[2, 0]);
+static FAST_SEARCHER: Agent = catalog("fast-searcher", None, &[0]);
+static VISUAL_VERIFIER: Agent = catalog("visual-verifier", Some(2), &[1]);
+static INVOICE_CLERK: Agent = Agent {
+    environment: Environment::Desktop,
+    ..catalog("invoice-clerk", Some(12), &[1])
+};
+static SPOT_CHECK: Agent = Agent {
+    inline: true,
+    by_id: false,
+    ..catalog("spot-check", None, &[0])
+};
+/// Today's platform allows only letters, digits and hyphens in the names of agents, older sessions and other platforms
+/// do not have to: quotes, a backslash, a line break and letters outside ASCII must not break a label.
+static NIGHT_SHIFT: Agent = Agent {
+    inline: true,
+    environment: Environment::Desktop,
+    ..catalog("Ops \"night\" \\ shift\nCafé № 7 🚀", None, &[0])
+};
+static NAMELESS: Agent = Agent {
+    name: None,
+    ..catalog("", None, &[0])
+};
+
 /// Agents of sessions that users start, with their shares.
 pub(super) const ROOTS: &[(u32, &Agent)] = &[
-    (
-        35,
-        &Agent {
-            name: Some("h/web-surfer-pro"),
-            inline: false,
-            revision: None,
-            environment: Environment::Web,
-            models: &[0],
-        },
-    ),
-    (
-        25,
-        &Agent {
-            name: Some("web-price-finder"),
-            inline: false,
-            revision: Some(3),
-            environment: Environment::Web,
-            models: &[0, 1],
-        },
-    ),
-    (
-        18,
-        &Agent {
-            name: Some("invoice-clerk"),
-            inline: false,
-            revision: Some(12),
-            environment: Environment::Desktop,
-            models: &[1],
-        },
-    ),
-    (
-        12,
-        &Agent {
-            name: Some("night-audit"),
-            inline: false,
-            revision: Some(1),
-            environment: Environment::Web,
-            models: &[2, 0],
-        },
-    ),
-    // A name from a request may hold anything a string can: quotes, a backslash, a line break, non-ASCII letters.
-    (
-        8,
-        &Agent {
-            name: Some("Ops \"night\" \\ shift\nCafé № 7 🚀"),
-            inline: true,
-            revision: None,
-            environment: Environment::Desktop,
-            models: &[0],
-        },
-    ),
-    (
-        2,
-        &Agent {
-            name: None,
-            inline: false,
-            revision: None,
-            environment: Environment::Web,
-            models: &[0],
-        },
-    ),
+    (33, &WEB_SURFER),
+    (25, &PRICE_FINDER),
+    (18, &INVOICE_CLERK),
+    (12, &NIGHT_AUDIT),
+    (6, &NIGHT_SHIFT),
+    (4, &SPOT_CHECK),
+    (2, &NAMELESS),
 ];
 
 /// Agents of subagent sessions.
-pub(super) const CHILDREN: &[(u32, &Agent)] = &[
-    (
-        2,
-        &Agent {
-            name: Some("fast-searcher"),
-            inline: false,
-            revision: None,
-            environment: Environment::Web,
-            models: &[0],
-        },
-    ),
-    (
-        1,
-        &Agent {
-            name: Some("visual-verifier"),
-            inline: false,
-            revision: Some(2),
-            environment: Environment::Web,
-            models: &[1],
-        },
-    ),
-];
+pub(super) const CHILDREN: &[(u32, &Agent)] = &[(2, &FAST_SEARCHER), (1, &VISUAL_VERIFIER)];

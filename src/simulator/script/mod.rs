@@ -11,7 +11,7 @@ mod models;
 mod run;
 mod tools;
 
-pub(super) use agents::Agent;
+pub(super) use agents::{Agent, Environment};
 pub(super) use life::{arrival, deletion, write_family};
 pub(super) use models::{Charge, MODELS, ModelTotals, Totals};
 pub(super) use tools::{CallId, Tool, ToolCall};
