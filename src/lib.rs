@@ -7,3 +7,4 @@ pub mod engine;
 pub mod ingest;
 pub mod journal;
 pub mod projection;
+pub mod simulator;

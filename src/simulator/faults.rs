@@ -1,0 +1,181 @@
+//! What goes wrong on the way: which request is refused, cut or slow depends only on the seed and the request's number.
+
+use std::time::Duration;
+
+use super::hcompany::Response;
+use super::options::SimulateOptions;
+use super::random::Dice;
+
+/// Decides the fate of each request, in the order of their arrival.
+#[derive(Clone, Debug)]
+pub struct FaultPlan {
+    seed: u64,
+    requests: u64,
+    refused_429: f64,
+    without_retry_after: bool,
+    refused_5xx: f64,
+    cut: f64,
+    slow: f64,
+    delay: Duration,
+}
+
+/// The fate of a request.
+pub(super) enum Fault {
+    /// Nothing happens.
+    None,
+    /// It is answered by an error before it reaches the platform.
+    Refused(Response),
+    /// Its answer arrives late or not whole.
+    Harmed(Harm),
+}
+
+/// What happens to an answer.
+pub(super) enum Harm {
+    /// The connection is dropped inside the body.
+    Dropped(f64),
+    /// The JSON document ends early, with headers that fit.
+    Truncated(f64),
+    /// It takes long.
+    Slow(Duration),
+}
+
+impl FaultPlan {
+    /// The plan that these options ask for.
+    pub fn new(options: &SimulateOptions) -> Self {
+        Self {
+            seed: options.seed,
+            requests: 0,
+            refused_429: options.fault_rate_429,
+            without_retry_after: options.fault_429_without_retry_after,
+            refused_5xx: options.fault_rate_5xx,
+            cut: options.fault_rate_cut,
+            slow: options.fault_rate_slow,
+            delay: Duration::from_millis(options.slow_ms),
+        }
+    }
+
+    /// How many requests were decided.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// The fate of the next request.
+    pub(super) fn next_fault(&mut self) -> Fault {
+        let number = self.requests;
+        self.requests += 1;
+        if self.refused_429 + self.refused_5xx + self.cut + self.slow == 0.0 {
+            return Fault::None;
+        }
+        let mut dice = Dice::new(self.seed, number, 0, "fault");
+        let mut draw = dice.unit();
+        if draw < self.refused_429 {
+            return Fault::Refused(self.too_many_requests(&mut dice));
+        }
+        draw -= self.refused_429;
+        if draw < self.refused_5xx {
+            return Fault::Refused(server_error(&mut dice));
+        }
+        draw -= self.refused_5xx;
+        if draw < self.cut {
+            let place = dice.unit();
+            let harm = if dice.chance(0.5) {
+                Harm::Dropped(place)
+            } else {
+                Harm::Truncated(place)
+            };
+            return Fault::Harmed(harm);
+        }
+        draw -= self.cut;
+        if draw < self.slow {
+            return Fault::Harmed(Harm::Slow(self.delay));
+        }
+        Fault::None
+    }
+
+    fn too_many_requests(&self, dice: &mut Dice) -> Response {
+        let body = r#"{"message":"Too many requests","detail":[{"type":"too_many_requests","message":"Too many requests"}]}"#;
+        let response = Response::body(429, "application/json", body);
+        let pause = dice.between(1, 3);
+        if self.without_retry_after {
+            response
+        } else {
+            response.with("retry-after", pause.to_string())
+        }
+    }
+}
+
+fn server_error(dice: &mut Dice) -> Response {
+    match dice.between(0, 3) {
+        0 => Response::body(500, "text/plain; charset=utf-8", "Internal Server Error"),
+        1 => Response::body(
+            502,
+            "text/html",
+            "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center><h1>502 Bad Gateway</h1></center></body>\r\n</html>\r\n",
+        ),
+        2 => {
+            let body = r#"{"message":"Upstream temporarily unavailable","detail":[{"type":"service_unavailable","message":"Upstream temporarily unavailable"}]}"#;
+            Response::body(503, "application/json", body).with("retry-after", "1")
+        }
+        _ => Response::body(504, "text/html", "<html><body>upstream request timeout"),
+    }
+}
+
+impl Harm {
+    /// Spoils an answer. One without a body cannot be cut.
+    pub(super) fn apply(&self, response: &mut Response) {
+        let place = |share: f64| (response.body.len() as f64 * share) as usize;
+        match self {
+            Self::Slow(delay) => response.delay = Some(*delay),
+            Self::Dropped(share) if !response.body.is_empty() => response.cut = Some(place(*share)),
+            Self::Truncated(share) if !response.body.is_empty() => {
+                response.body = response.body.slice(..place(*share))
+            }
+            Self::Dropped(_) | Self::Truncated(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fates(options: &SimulateOptions) -> Vec<u16> {
+        let mut plan = FaultPlan::new(options);
+        let fate = |fault| match fault {
+            Fault::None => 0,
+            Fault::Refused(response) => response.status,
+            Fault::Harmed(Harm::Dropped(_)) => 1,
+            Fault::Harmed(Harm::Truncated(_)) => 2,
+            Fault::Harmed(Harm::Slow(_)) => 3,
+        };
+        (0..2_000).map(|_| fate(plan.next_fault())).collect()
+    }
+
+    #[test]
+    fn fates_depend_on_seed_and_number_only() {
+        let options = SimulateOptions {
+            fault_rate_429: 0.1,
+            fault_rate_5xx: 0.1,
+            fault_rate_cut: 0.1,
+            fault_rate_slow: 0.1,
+            ..Default::default()
+        };
+        let fates_of_one = fates(&options);
+        assert_eq!(fates_of_one, fates(&options));
+        assert_ne!(fates_of_one, fates(&SimulateOptions { seed: 2, ..options }));
+        for fate in [429, 500, 502, 503, 504, 1, 2, 3] {
+            assert!(fates_of_one.contains(&fate), "{fate}");
+        }
+        let harmless = fates_of_one.iter().filter(|fate| **fate == 0).count();
+        assert!((1_100..1_300).contains(&harmless), "{harmless}");
+    }
+
+    #[test]
+    fn no_rates_no_faults() {
+        assert!(
+            fates(&SimulateOptions::default())
+                .iter()
+                .all(|fate| *fate == 0)
+        );
+    }
+}

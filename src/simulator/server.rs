@@ -1,0 +1,218 @@
+//! The thin shell: a clock, a fault plan and an HTTP/1.1 server around the pure platform.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::faults::FaultPlan;
+use super::hcompany::{Request, Response, Wait, respond, respond_again};
+use super::options::{OptionsError, SimulateOptions};
+use super::truth::{Truth, truth};
+use super::world::World;
+
+/// A clock: microseconds since the Unix epoch.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// A held long poll looks at the clock at least this often, in case the clock is not the system's.
+const LONGEST_NAP: Duration = Duration::from_millis(50);
+/// Connections still open this long after a shutdown are dropped.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A platform that can be served: the world, its faults, and what time it is there.
+pub struct Simulator {
+    world: World,
+    faults: Mutex<FaultPlan>,
+    clock: Clock,
+}
+
+impl Simulator {
+    /// A platform that starts at `epoch_us` and follows the system's clock.
+    pub fn new(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
+        let faults = Mutex::new(FaultPlan::new(&options));
+        let world = World::new(options, epoch_us)?;
+        Ok(Self {
+            world,
+            faults,
+            clock: Arc::new(system_time_us),
+        })
+    }
+
+    /// Follows another clock instead, for tests that make their own time.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The sessions.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The simulator's own account at this moment.
+    pub fn truth(&self, since_us: Option<i64>) -> Truth {
+        truth(&self.world, (self.clock)(), since_us)
+    }
+
+    /// Answers one request now, without delay: a long poll that must wait says so in [`Response::wait`].
+    pub fn answer(&self, request: &Request) -> Response {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        respond(&self.world, &mut faults, (self.clock)(), request)
+    }
+
+    /// Answers one request and takes the time that the platform would take.
+    async fn answer_in_time(&self, request: &Request) -> Response {
+        let first = self.answer(request);
+        if let Some(delay) = first.delay {
+            tokio::time::sleep(delay).await;
+        }
+        match first.wait {
+            Some(wait) => self.hold(request, first, wait).await,
+            None => first,
+        }
+    }
+
+    /// Holds a long poll until there is an event or its time is over, by this clock or by real time.
+    async fn hold(&self, request: &Request, first: Response, wait: Wait) -> Response {
+        let mut latest = first;
+        let real_deadline = Instant::now() + between((self.clock)(), wait.deadline_us);
+        while let Some(wait_now) = latest.wait {
+            let now = (self.clock)();
+            if now >= wait.deadline_us || Instant::now() >= real_deadline {
+                break;
+            }
+            let next = wait_now
+                .next_event_us
+                .map_or(wait.deadline_us, |next| next.min(wait.deadline_us));
+            tokio::time::sleep(between(now, next).clamp(Duration::from_millis(1), LONGEST_NAP))
+                .await;
+            latest = respond_again(&self.world, (self.clock)(), request);
+        }
+        latest
+    }
+}
+
+fn between(from_us: i64, to_us: i64) -> Duration {
+    Duration::from_micros(u64::try_from(to_us - from_us).unwrap_or(0))
+}
+
+/// The system's clock in microseconds since the Unix epoch.
+pub fn system_time_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
+
+/// Serves the platform until `shutdown`; a failing connection ends alone.
+pub async fn serve(
+    listener: TcpListener,
+    simulator: Arc<Simulator>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (socket, peer) = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Running out of file descriptors passes; an endless loop of refusals would not help.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(LONGEST_NAP).await;
+                    continue;
+                }
+            },
+        };
+        socket.set_nodelay(true)?;
+        let simulator = simulator.clone();
+        let service = service_fn(move |request| handle(simulator.clone(), request));
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .keep_alive(true)
+            .serve_connection(TokioIo::new(socket), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // Includes the connections that a fault cuts on purpose.
+                tracing::debug!(%peer, %error, "connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(PATIENCE, graceful.shutdown()).await;
+    Ok(())
+}
+
+async fn handle(
+    simulator: Arc<Simulator>,
+    request: hyper::Request<Incoming>,
+) -> Result<hyper::Response<Announced>, http::Error> {
+    let authorization = request.headers().get(http::header::AUTHORIZATION);
+    let request = Request {
+        method: request.method().as_str().to_owned(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        authorization: authorization
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+    };
+    let answer = simulator.answer_in_time(&request).await;
+    let mut response = hyper::Response::builder().status(answer.status);
+    for (name, value) in &answer.headers {
+        response = response.header(*name, value);
+    }
+    response.body(Announced::new(answer.body, answer.cut))
+}
+
+/// A body that announces its full length and may break off before.
+struct Announced {
+    length: u64,
+    rest: Option<Bytes>,
+    breaks_off: bool,
+}
+
+impl Announced {
+    fn new(body: Bytes, cut: Option<usize>) -> Self {
+        let sent = cut.map_or_else(|| body.clone(), |cut| body.slice(..cut.min(body.len())));
+        Self {
+            length: body.len() as u64,
+            breaks_off: sent.len() < body.len(),
+            rest: (!sent.is_empty()).then_some(sent),
+        }
+    }
+}
+
+impl Body for Announced {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(part) = self.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        if std::mem::take(&mut self.breaks_off) {
+            return Poll::Ready(Some(Err(io::Error::other("cut by a simulated fault"))));
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_none() && !self.breaks_off
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length)
+    }
+}
