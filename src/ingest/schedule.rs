@@ -139,13 +139,14 @@ impl Schedule {
             self.limits_at = None;
             return Some(self.start(Work::Limits));
         }
-        if self.reading.len() < self.rhythm.concurrency
-            && let Some(due) = self.next_read(now)
-        {
+        if self.reading.len() >= self.rhythm.concurrency {
+            return None;
+        }
+        if let Some(due) = self.next_read(now) {
             self.reading.insert(due.id.clone());
             return Some(self.start(Work::Read(due)));
         }
-        if self.waiting.is_empty() && !self.once && self.sweep_at.is_some_and(|at| at <= now) {
+        if !self.once && self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep_at = None;
             return Some(self.start(Work::Sweep));
         }
@@ -177,9 +178,11 @@ impl Schedule {
 
     /// When [`Schedule::next`] may have something that it has not now, if nothing else happens.
     pub fn wake_at(&self) -> Option<Tick> {
-        let retries = self.waiting.keys().filter_map(|id| self.retries.get(id).map(|(_, at)| *at));
+        // Without room the next thing to happen is that a reader ends.
         let room = self.reading.len() < self.rhythm.concurrency;
-        let earliest = [self.discover_at, self.limits_at, self.sweep_at.filter(|_| !self.once)]
+        let retries = self.waiting.keys().filter_map(|id| self.retries.get(id).map(|(_, at)| *at));
+        let sweep = self.sweep_at.filter(|_| room && !self.once);
+        let earliest = [self.discover_at, self.limits_at, sweep]
             .into_iter()
             .flatten()
             .chain(retries.filter(|_| room))
@@ -296,6 +299,22 @@ mod tests {
         assert_eq!(schedule.next(Duration::from_secs(59)), None);
         assert_eq!(schedule.wake_at(), Some(Duration::from_secs(60)));
         assert!(schedule.next(Duration::from_secs(60)).is_some());
+    }
+
+    #[test]
+    fn a_sweep_is_not_held_up_by_a_session_that_cannot_be_read() {
+        let mut schedule = schedule(false);
+        let first = [schedule.next(START).unwrap(), schedule.next(START).unwrap()];
+        schedule.offer(due("a", false));
+        let read = schedule.next(START).unwrap();
+        let hour = Duration::from_secs(3600);
+        schedule.finished(&read, Ended::Failed, START, hour);
+        schedule.offer(due("a", false));
+        for work in &first {
+            schedule.finished(work, Ended::Well, hour, hour);
+        }
+        assert_eq!(schedule.next(hour), Some(Work::Sweep));
+        assert!(schedule.next(hour).is_none() && schedule.wake_at().is_some_and(|at| at > hour), "it sleeps");
     }
 
     #[test]

@@ -1,0 +1,5 @@
+//! Tests of the exporter from outside its modules, in one binary: simulations in virtual time, and the program itself.
+
+mod support;
+
+mod simulation;

@@ -1,0 +1,241 @@
+//! One source in virtual time: the real poller, jobs, fold and journal, against a simulator without sockets.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_session_exporter::domain::{Clock, Receipt, Report, SourceIx, Timestamp};
+use agent_session_exporter::ingest::limiter::Limiter;
+use agent_session_exporter::ingest::platforms::{Account, connect};
+use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Pass, Poller, Witness};
+use agent_session_exporter::ingest::schedule::Rhythm;
+use agent_session_exporter::ingest::transport::{Answer, Answering, Transport, TransportError};
+use agent_session_exporter::ingest::{Failure, Request};
+use agent_session_exporter::journal::Journal;
+use agent_session_exporter::projection::{LabelPolicy, Snapshot, SourceRecord, State, broken_invariants};
+use agent_session_exporter::simulator::{self, SimulateOptions, Simulator};
+use redb::backends::InMemoryBackend;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// 2026-11-20T14:30:00Z.
+pub const START: i64 = 1_795_185_000_000_000;
+
+/// A clock that follows tokio's, which tests can pause.
+#[derive(Clone, Copy)]
+pub struct VirtualClock {
+    began: Instant,
+}
+
+impl VirtualClock {
+    pub fn start() -> Self {
+        Self { began: Instant::now() }
+    }
+
+    pub fn micros(self) -> i64 {
+        START + i64::try_from(self.began.elapsed().as_micros()).expect("a test is short")
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.micros())
+    }
+}
+
+pub fn policy() -> LabelPolicy {
+    LabelPolicy::default()
+}
+
+struct IntoSimulator {
+    simulator: Arc<Simulator>,
+    key: String,
+    requests: AtomicU64,
+}
+
+impl Transport for IntoSimulator {
+    fn get<'a>(&'a self, request: &'a Request) -> Answering<'a> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            let mut url = reqwest::Url::parse(&format!("http://simulator{}", request.path)).expect("a path");
+            if !request.query.is_empty() {
+                url.query_pairs_mut().extend_pairs(request.query.iter().map(|(k, v)| (*k, v.as_str())));
+            }
+            let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+            let response = self.simulator.answer(&simulator::Request::get(&target, &self.key));
+            if let Some(delay) = response.delay {
+                tokio::time::sleep(delay).await;
+            }
+            if response.cut.is_some() {
+                return Err(TransportError::Cut);
+            }
+            let retry_after = response.header("retry-after").and_then(|value| value.parse().ok());
+            Ok(Answer {
+                status: response.status,
+                retry_after: retry_after.map(Duration::from_secs),
+                date: None,
+                body: response.body,
+            })
+        })
+    }
+}
+
+/// Folds and commits in place, so that virtual time stands still meanwhile.
+pub struct InPlace {
+    pub state: Mutex<State>,
+    pub journal: Journal,
+}
+
+impl Ledger for InPlace {
+    fn commit(&self, report: Report) -> Committing<'_> {
+        Box::pin(async move { self.commit_now(&report) })
+    }
+}
+
+impl InPlace {
+    fn commit_now(&self, report: &Report) -> Result<Receipt, LedgerError> {
+        let mut state = self.state.lock().expect("no test panics in here");
+        let receipt = state
+            .take_in(report, &|no| self.journal.session(no).map_err(|e| e.to_string())?.ok_or("missing".to_owned()))
+            .map_err(|error| LedgerError(error.to_string()))?;
+        self.journal.commit(&mut state).map_err(|error| LedgerError(error.to_string()))?;
+        state.committed();
+        assert_eq!(broken_invariants(&state), [""; 0]);
+        Ok(receipt)
+    }
+}
+
+#[derive(Default)]
+pub struct Noted {
+    pub throttled: AtomicU64,
+    pub failed_discoveries: AtomicU64,
+}
+
+impl Witness for Noted {
+    fn requested(&self, _: &'static str, _: &str, _: Duration, _: u64) {}
+    fn throttled(&self) {
+        self.throttled.fetch_add(1, Ordering::Relaxed);
+    }
+    fn succeeded(&self, _: &'static str, _: Timestamp) {}
+    fn discovered(&self, outcome: Result<(), &Failure>, _: Timestamp) {
+        if outcome.is_err() {
+            self.failed_discoveries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    fn backlog(&self, _: usize) {}
+    fn skew(&self, _: f64) {}
+}
+
+/// A simulator and an exporter's inside, sharing one virtual clock.
+pub struct Bench {
+    pub clock: VirtualClock,
+    pub simulator: Arc<Simulator>,
+    pub ledger: Arc<InPlace>,
+    pub witness: Arc<Noted>,
+    pub count_from: Timestamp,
+    transport: Arc<IntoSimulator>,
+    source: SourceIx,
+}
+
+impl Bench {
+    /// Counting from the beginning of time.
+    pub fn new(options: SimulateOptions) -> Self {
+        Self::counting_from(options, Timestamp::from_micros(0))
+    }
+
+    fn counting_from(options: SimulateOptions, count_from: Timestamp) -> Self {
+        let clock = VirtualClock::start();
+        let key = options.api_key.clone();
+        let simulator = Simulator::new(options, START).expect("valid options");
+        let simulator = Arc::new(simulator.with_clock(Arc::new(move || clock.micros())));
+        let journal = Journal::with_backend(InMemoryBackend::new(), policy()).expect("a fresh journal");
+        let mut state = journal.load(clock.now()).expect("an empty state");
+        let source = state.add_source(record(count_from));
+        attach(&mut state, source);
+        Self {
+            clock,
+            transport: Arc::new(IntoSimulator { simulator: Arc::clone(&simulator), key, requests: AtomicU64::new(0) }),
+            simulator,
+            ledger: Arc::new(InPlace { state: Mutex::new(state), journal }),
+            witness: Arc::default(),
+            count_from,
+            source,
+        }
+    }
+
+    /// Begins to count only now, as a first start does by default.
+    pub fn start_counting(&mut self, from: Timestamp) {
+        self.count_from = from;
+        let mut state = self.ledger.state.lock().unwrap();
+        let record = SourceRecord { count_from: from, ..state.source(self.source).clone() };
+        state.update_source(self.source, record);
+    }
+
+    /// Forgets everything in memory, as a kill does, and reads it back.
+    pub fn restart(&mut self) {
+        let mut state = self.ledger.journal.load(self.clock.now()).expect("the journal is whole");
+        attach(&mut state, self.source);
+        let journal = self.ledger.journal.clone();
+        self.ledger = Arc::new(InPlace { state: Mutex::new(state), journal });
+    }
+
+    fn poller(&self) -> Poller {
+        let account =
+            Account { owner: "organization".into(), admits: Arc::new(|_| true), count_from: self.count_from };
+        Poller {
+            source: self.source,
+            platform: connect("hcompany", account).expect("it is in the registry"),
+            transport: Arc::clone(&self.transport) as _,
+            ledger: Arc::clone(&self.ledger) as _,
+            witness: Arc::clone(&self.witness) as _,
+            clock: Arc::new(self.clock),
+            limiter: Limiter::new(1000.0),
+            request_timeout: Duration::from_secs(30),
+            walks: self.ledger.state.lock().unwrap().walks(self.source),
+        }
+    }
+
+    fn rhythm() -> Rhythm {
+        let seconds = Duration::from_secs;
+        Rhythm { poll: seconds(5), sweep: seconds(120), limits: seconds(60), concurrency: 4 }
+    }
+
+    /// Polls for so long, and then stops in the middle of whatever it is doing.
+    pub async fn poll_for(&self, how_long: Duration) -> Pass {
+        let stop = CancellationToken::new();
+        let alarm = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(how_long).await;
+            alarm.cancel();
+        });
+        self.poller().run(Self::rhythm(), false, stop).await
+    }
+
+    /// One complete pass.
+    pub async fn poll_once(&self) -> Pass {
+        self.poller().run(Self::rhythm(), true, CancellationToken::new()).await
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.transport.requests.load(Ordering::Relaxed)
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.ledger.state.lock().unwrap().snapshot()
+    }
+}
+
+fn record(count_from: Timestamp) -> SourceRecord {
+    SourceRecord {
+        name: "simulated".into(),
+        platform: "hcompany".into(),
+        account: "http://simulator".into(),
+        key_print: 0,
+        count_from,
+    }
+}
+
+fn attach(state: &mut State, source: SourceIx) {
+    let account = Account { owner: String::new(), admits: Arc::new(|_| true), count_from: Timestamp::default() };
+    state.attach(source, connect("hcompany", account).expect("it is in the registry").capabilities());
+}

@@ -1,0 +1,7 @@
+//! What the tests share: virtual time, a way into the simulator without sockets, and the comparison with its account.
+
+mod account;
+mod bench_of_one;
+
+pub use account::{Told, differences, told};
+pub use bench_of_one::{Bench, START, VirtualClock, policy};
