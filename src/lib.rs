@@ -2,3 +2,6 @@
 
 pub mod domain;
 pub mod projection;
+pub mod server;
+pub mod telemetry;
+pub mod views;
