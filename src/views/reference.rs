@@ -27,8 +27,8 @@ OpenMetrics alike (OpenMetrics calls the family by the name without it), and a h
 
 Numbers are polled: they tell what the platform had told by the last poll, and carry no timestamps of their own. How
 fresh they are is told by `agent_session_exporter_source_last_success_timestamp_seconds` and
-`agent_session_exporter_event_watermark_timestamp_seconds`. Totals continue over restarts of the exporter, except where
-a metric says \"since the start of the process\".
+`agent_session_exporter_event_watermark_timestamp_seconds`. Counters of what happened on the platforms continue over
+restarts of the exporter; counters of its own work start again at 0, unless they say otherwise.
 
 Label values that users of a platform choose (agents, models, tools) are cut to a maximal length, and each metric takes
 a maximal number of them: what comes later is counted in the series whose such labels are `__overflow__`. A counter or
@@ -49,7 +49,13 @@ fn section(out: &mut String, title: &str, about: &str, rows: &[Row]) {
         .expect(FITS);
     for row in rows {
         let labels: Vec<_> = row.labels.iter().map(|label| format!("`{label}`")).collect();
-        writeln!(out, "| `{}` | {} | {} | {} |", row.name, row.kind.as_str(), labels.join(", "), row.help).expect(FITS);
+        write!(out, "| `{}` | {} | {} | {}", row.name, row.kind.as_str(), labels.join(", "), row.help).expect(FITS);
+        // Of agents' counters that is said once, above; among the exporter's own these are the exception.
+        let is_exception = matches!(row.origin, Origin::Folded(metric) if metric.is_stored() && !metric.has_agent());
+        if is_exception && row.kind == Type::Counter {
+            out.push_str(" (continues over restarts)");
+        }
+        out.push_str(" |\n");
     }
 }
 

@@ -83,7 +83,7 @@ pub static EXPORTER: &[Row] = &[
     Row::counter(
         "agent_session_exporter_events_duplicate_total",
         SOURCE,
-        "Events that came again and were dropped, since the start of the process",
+        "Events that came again and were dropped",
     ),
     Row::counter(
         "agent_session_exporter_events_lost_total",
@@ -94,7 +94,7 @@ pub static EXPORTER: &[Row] = &[
     Row::counter(
         "agent_session_exporter_events_undecoded_total",
         &["source", "reason"],
-        "Events of known type whose content could not be understood, by reason, since the start of the process",
+        "Events of known type whose content could not be understood, by reason",
     ),
     Row::counter(
         "agent_session_exporter_events_unknown_total",
@@ -162,8 +162,7 @@ pub static EXPORTER: &[Row] = &[
     Row::counter(
         "agent_session_exporter_series_overflow_total",
         METRIC,
-        "Times that a metric's number went to its overflow series, as its limit was reached, since the start of the \
-         process",
+        "Times that a metric's number went to its overflow series, as its limit was reached",
     )
     .from(Origin::Snapshot),
     Row::counter(
