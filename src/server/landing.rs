@@ -137,7 +137,9 @@ pub(super) fn page(app: &App) -> String {
     figures(&mut out, &lines);
     sources(&mut out, &lines, now);
     links(&mut out, &app.about);
-    write!(out, "<p class=soft>As of {now}; this page loads itself again every {REFRESH} s.</p>").expect(FITS);
+    let second = Timestamp::from_micros(now.micros() / 1_000_000 * 1_000_000);
+    write!(out, "<footer class=soft>As of {second}; this page loads itself again every {REFRESH} s.</footer>")
+        .expect(FITS);
     end(out)
 }
 
@@ -178,7 +180,7 @@ fn sources(out: &mut String, lines: &[Line], now: Timestamp) {
         }
         write!(
             out,
-            "<td class=time>{}<td class=time>{}<td class=number>{}<td class=number>{}</tr>",
+            "<td>{}<td>{}<td class=number>{}<td class=number>{}</tr>",
             Ago { at: line.health.newest_success(), now },
             Ago { at: line.newest_event, now },
             Count(line.active),
@@ -192,8 +194,13 @@ fn sources(out: &mut String, lines: &[Line], now: Timestamp) {
 fn links(out: &mut String, about: &About) {
     out.push_str("<h2>Where to go</h2><div class=scroll><table class=links>");
     for (path, what) in route::listed(about) {
-        write!(out, "<tr><td><a href=\"{0}\"><code>{0}</code></a><td>{1}</tr>", Escaped(path), Escaped(what))
-            .expect(FITS);
+        write!(
+            out,
+            "<tr><td><a href=\"{0}\"><code>{0}</code></a><td class=what>{1}</tr>",
+            Escaped(path),
+            Escaped(what)
+        )
+        .expect(FITS);
     }
     out.push_str("</table></div>");
 }

@@ -43,7 +43,7 @@ pub(super) fn listed(about: &About) -> [(&str, &'static str); 5] {
         ("/-/healthy", "Whether the process answers"),
         ("/-/ready", "Whether what it shows is up to date"),
         ("/api/v1/sessions", "Sessions as JSON; filter by status, agent, source, since, limit"),
-        ("/", "This page"),
+        ("/", "The page about its sources"),
     ]
 }
 

@@ -80,11 +80,7 @@ pub static EXPORTER: &[Row] = &[
         "Events of session streams taken in and counted",
     )
     .folded(Metric::EventsIngested),
-    Row::counter(
-        "agent_session_exporter_events_duplicate_total",
-        SOURCE,
-        "Events that came again and were dropped",
-    ),
+    Row::counter("agent_session_exporter_events_duplicate_total", SOURCE, "Events that came again and were dropped"),
     Row::counter(
         "agent_session_exporter_events_lost_total",
         SOURCE,
