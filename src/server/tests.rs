@@ -320,6 +320,19 @@ async fn shutdown_closes_what_is_idle_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn shutdown_does_not_wait_for_ever() {
+    let server = Server::start().await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(b"GET /metrics HT").await.unwrap();
+    // Lets the server accept and read before it is told to stop.
+    server.get("/-/healthy").await;
+    let began = tokio::time::Instant::now();
+    server.shutdown.cancel();
+    server.task.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_head_is_not_waited_for() {
     let server = Server::start().await;
     let mut slow = TcpStream::connect(server.address).await.unwrap();
