@@ -7,4 +7,7 @@ pub mod engine;
 pub mod ingest;
 pub mod journal;
 pub mod projection;
+pub mod server;
 pub mod simulator;
+pub mod telemetry;
+pub mod views;

@@ -114,6 +114,16 @@ impl Families {
         self.lookups[place(metric)].overflowed
     }
 
+    /// Label sets of `metric` that count against its limit.
+    pub fn label_sets(&self, metric: Metric) -> usize {
+        self.lookups[place(metric)].admitted.len()
+    }
+
+    /// Label sets that a metric takes before it overflows.
+    pub fn max_series(&self) -> usize {
+        self.max_series
+    }
+
     /// The value of the series with exactly this key, 0 if there is none.
     pub fn get(&self, metric: Metric, key: SeriesKey) -> u64 {
         let place = place(metric);

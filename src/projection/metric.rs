@@ -205,6 +205,11 @@ metrics! {
 }
 
 impl Metric {
+    /// Whether it is counted per agent, rather than per source.
+    pub fn has_agent(self) -> bool {
+        self.dimensions().first() == Some(&Dimension::Agent)
+    }
+
     /// The upper bounds of its buckets, if it has any.
     pub const fn bounds(self) -> &'static [Span] {
         match self.kind() {

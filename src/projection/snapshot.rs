@@ -34,6 +34,10 @@ pub struct Snapshot {
     pub families: Vec<Family>,
     /// Increments that went to each metric's overflow series, in the same order.
     pub overflowed: Vec<u64>,
+    /// Label sets of each metric that count against the limit, in the same order.
+    pub label_sets: Vec<u64>,
+    /// Label sets that a metric may have.
+    pub max_series: u64,
     /// Sources by number.
     pub sources: Arc<[SourceView]>,
 }

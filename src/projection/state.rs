@@ -375,6 +375,8 @@ impl State {
             names: self.names.texts(),
             families: self.families.share(),
             overflowed: Metric::ALL.iter().map(|&metric| self.families.overflowed(metric)).collect(),
+            label_sets: Metric::ALL.iter().map(|&metric| self.families.label_sets(metric) as u64).collect(),
+            max_series: self.families.max_series() as u64,
             sources: self
                 .sources
                 .iter()

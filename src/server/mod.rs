@@ -1,0 +1,61 @@
+//! The HTTP server: metrics for Prometheus, health for supervisors, a page and an API for people.
+//!
+//! It only reads: the latest snapshot, the health of the sources, the archive of sessions. A scrape never waits for
+//! the engine, so `/metrics` answers while a platform, the disk or the engine is in trouble, and says so.
+
+mod api;
+mod archive;
+mod connection;
+mod landing;
+mod listen;
+mod metrics;
+mod negotiate;
+mod respond;
+mod route;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use archive::{Archive, ArchiveError, SessionQuery};
+pub use connection::serve;
+pub use listen::{ListenError, listen};
+
+use crate::domain::Clock;
+use crate::projection::Snapshot;
+use crate::telemetry::{Health, Instruments};
+use crate::views::prometheus::Exposition;
+
+/// What the pages say of the exporter.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// The revision it was built from.
+    pub revision: String,
+    /// Where the metrics are.
+    pub telemetry_path: String,
+    /// Whether the platforms are simulated: the numbers are then nobody's.
+    pub simulated: bool,
+}
+
+/// Everything that answers are made of.
+pub struct App {
+    /// What the pages say of the exporter.
+    pub about: About,
+    /// The latest numbers, replaced after each commit.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Renders them.
+    pub exposition: Exposition,
+    /// The exporter's own instruments.
+    pub instruments: Instruments,
+    /// How the sources are doing.
+    pub health: Arc<Health>,
+    /// The sessions behind the numbers.
+    pub archive: Arc<dyn Archive>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}

@@ -1,0 +1,73 @@
+//! Which path gives which answer.
+
+use std::sync::Arc;
+
+use http::{Method, Request, StatusCode};
+
+use super::respond::{self, Answer};
+use super::{About, App, api, landing, metrics};
+
+/// Characters of a path with its query; past it the request is refused. The longest legitimate one is an API query.
+const MAX_TARGET: usize = 2048;
+
+/// What is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Landing,
+    Metrics,
+    Healthy,
+    Ready,
+    Sessions,
+    Session(&'a str),
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str, about: &About) -> Option<Self> {
+        if path == about.telemetry_path {
+            return Some(Self::Metrics);
+        }
+        match path {
+            "/" => Some(Self::Landing),
+            "/-/healthy" | "/healthz" => Some(Self::Healthy),
+            "/-/ready" | "/readyz" => Some(Self::Ready),
+            "/api/v1/sessions" => Some(Self::Sessions),
+            _ => path.strip_prefix("/api/v1/sessions/").filter(|id| !id.is_empty()).map(Self::Session),
+        }
+    }
+}
+
+/// The paths, with what they are for, as the pages list them.
+pub(super) fn listed(about: &About) -> [(&str, &'static str); 5] {
+    [
+        (&about.telemetry_path, "Metrics, as Prometheus text or OpenMetrics"),
+        ("/-/healthy", "Whether the process answers"),
+        ("/-/ready", "Whether what it shows is up to date"),
+        ("/api/v1/sessions", "Sessions as JSON; filter by status, agent, source, since, limit"),
+        ("/", "The page about its sources"),
+    ]
+}
+
+/// Answers one request. Bodies of requests are never read.
+pub(super) async fn answer<B>(app: &Arc<App>, request: &Request<B>) -> Answer {
+    let uri = request.uri();
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+        return respond::text(StatusCode::URI_TOO_LONG, "the request target is too long");
+    }
+    let Some(route) = Route::of(uri.path(), &app.about) else {
+        return respond::page(StatusCode::NOT_FOUND, landing::not_found(&app.about));
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return respond::wrong_method();
+    }
+    match route {
+        Route::Landing => respond::page(StatusCode::OK, landing::page(app)),
+        Route::Metrics => metrics::scrape(app, request.headers()).await,
+        Route::Healthy => respond::text(StatusCode::OK, "healthy"),
+        Route::Ready => match app.health.ready(app.clock.now()) {
+            Ok(()) => respond::text(StatusCode::OK, "ready"),
+            Err(reason) => respond::text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {reason}")),
+        },
+        Route::Sessions => api::sessions(app, uri.query().unwrap_or_default()).await,
+        Route::Session(id) => api::session(app, id).await,
+    }
+}

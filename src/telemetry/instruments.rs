@@ -1,0 +1,235 @@
+//! The exporter's own live instruments, on a registry of their own; what is folded from events is not among them.
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use super::process::Process;
+use crate::domain::{Span, Timestamp};
+
+const PREFIX: &str = "agent_session_exporter";
+
+/// Help texts are in the catalogue of the views, which is what is shown; the crate insists on some text.
+pub(super) const HELP: &str = "described in the catalogue";
+
+/// Answers of an API: quick ones take tens of milliseconds, and after a minute the client gives up.
+const REQUEST_SECONDS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Commits: one or two milliseconds on a healthy disk, seconds on one in trouble.
+const COMMIT_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// All instruments. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Instruments {
+    registry: Registry,
+    source_up: IntGaugeVec,
+    last_success: GaugeVec,
+    backlog: IntGaugeVec,
+    clock_skew: GaugeVec,
+    request_budget: GaugeVec,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    response_bytes: IntCounterVec,
+    throttled: IntCounterVec,
+    duplicates: IntCounterVec,
+    undecoded: IntCounterVec,
+    journal_bytes: IntGauge,
+    journal_events: IntGauge,
+    commit_duration: Histogram,
+    commits: IntCounter,
+    commit_failures: IntCounter,
+    task_restarts: IntCounterVec,
+}
+
+/// Names and labels are constants, so making an instrument cannot fail in a way that a test would not have shown.
+const VALID: &str = "names and labels are valid, as every test that makes instruments shows";
+
+fn opts(name: &str) -> Opts {
+    Opts::new(format!("{PREFIX}_{name}"), HELP)
+}
+
+fn added<C: Collector + Clone + 'static>(registry: &Registry, instrument: prometheus::Result<C>) -> C {
+    let instrument = instrument.expect(VALID);
+    registry.register(Box::new(instrument.clone())).expect(VALID);
+    instrument
+}
+
+impl Instruments {
+    /// All instruments at zero, for this build of the exporter.
+    pub fn new(version: &str, revision: &str) -> Self {
+        let registry = Registry::new();
+        let build_info = added(&registry, IntGaugeVec::new(opts("build_info"), &["version", "revision"]));
+        build_info.with_label_values(&[version, revision]).set(1);
+        registry.register(Box::new(Process)).expect(VALID);
+        let counters = |name, labels: &[&str]| added(&registry, IntCounterVec::new(opts(name), labels));
+        let gauges = |name, labels: &[&str]| added(&registry, GaugeVec::new(opts(name), labels));
+        let durations = |name, bounds: &[f64]| HistogramOpts::from(opts(name)).buckets(bounds.to_vec());
+        Self {
+            source_up: added(&registry, IntGaugeVec::new(opts("source_up"), &["source", "platform"])),
+            last_success: gauges("source_last_success_timestamp_seconds", &["source", "stage"]),
+            backlog: added(&registry, IntGaugeVec::new(opts("source_backlog_sessions"), &["source"])),
+            clock_skew: gauges("source_clock_skew_seconds", &["source"]),
+            request_budget: gauges("source_request_budget_per_second", &["source"]),
+            requests: counters("api_requests_total", &["source", "endpoint", "code"]),
+            request_duration: added(
+                &registry,
+                HistogramVec::new(durations("api_request_duration_seconds", REQUEST_SECONDS), &["source", "endpoint"]),
+            ),
+            response_bytes: counters("api_response_bytes_total", &["source"]),
+            throttled: counters("api_throttled_total", &["source"]),
+            duplicates: counters("events_duplicate_total", &["source"]),
+            undecoded: counters("events_undecoded_total", &["source", "reason"]),
+            journal_bytes: added(&registry, IntGauge::with_opts(opts("journal_bytes"))),
+            journal_events: added(&registry, IntGauge::with_opts(opts("journal_events"))),
+            commit_duration: added(
+                &registry,
+                Histogram::with_opts(durations("journal_commit_duration_seconds", COMMIT_SECONDS)),
+            ),
+            commits: added(&registry, IntCounter::with_opts(opts("journal_commits_total"))),
+            commit_failures: added(&registry, IntCounter::with_opts(opts("journal_commit_failures_total"))),
+            task_restarts: counters("task_restarts_total", &["task"]),
+            registry,
+        }
+    }
+
+    /// Everything as it is now, for the view.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+
+    /// Makes what can be told of a source exist at zero: a counter's first increment only shows if 0 was seen before.
+    pub fn register_source(&self, source: &str, platform: &str) {
+        self.source_up.with_label_values(&[source, platform]).set(0);
+        self.backlog.with_label_values(&[source]).set(0);
+        for counter in [&self.response_bytes, &self.throttled, &self.duplicates] {
+            counter.with_label_values(&[source]);
+        }
+    }
+
+    /// The same for one of its endpoints, with the codes that its requests are likely to end with.
+    pub fn register_endpoint(&self, source: &str, endpoint: &str, codes: &[&str]) {
+        self.request_duration.with_label_values(&[source, endpoint]);
+        for code in codes {
+            self.requests.with_label_values(&[source, endpoint, code]);
+        }
+    }
+
+    /// The same for a reason why an event of the source may not be understood.
+    pub fn register_undecoded(&self, source: &str, reason: &str) {
+        self.undecoded.with_label_values(&[source, reason]);
+    }
+
+    /// The same for a supervised task.
+    pub fn register_task(&self, task: &str) {
+        self.task_restarts.with_label_values(&[task]);
+    }
+
+    pub(super) fn source_up(&self, source: &str, platform: &str, up: bool) {
+        self.source_up.with_label_values(&[source, platform]).set(i64::from(up));
+    }
+
+    pub(super) fn last_success(&self, source: &str, stage: &str, at: Timestamp) {
+        self.last_success.with_label_values(&[source, stage]).set(at.seconds());
+    }
+
+    /// Sessions of a source that wait to be read.
+    pub fn backlog(&self, source: &str, sessions: usize) {
+        self.backlog.with_label_values(&[source]).set(i64::try_from(sessions).unwrap_or(i64::MAX));
+    }
+
+    /// How far the platform's clock is ahead of ours.
+    pub fn clock_skew(&self, source: &str, seconds: f64) {
+        self.clock_skew.with_label_values(&[source]).set(seconds);
+    }
+
+    /// What polling of a source is held to.
+    pub fn request_budget(&self, source: &str, per_second: f64) {
+        self.request_budget.with_label_values(&[source]).set(per_second);
+    }
+
+    /// A request is over. `code` is its HTTP status, or the kind of failure that kept it from having one; both from a
+    /// closed set, as is `endpoint`.
+    pub fn request(&self, source: &str, endpoint: &str, code: &str, took: Span) {
+        self.requests.with_label_values(&[source, endpoint, code]).inc();
+        self.request_duration.with_label_values(&[source, endpoint]).observe(took.seconds());
+    }
+
+    /// Bytes of an answer were received.
+    pub fn response_bytes(&self, source: &str, bytes: u64) {
+        self.response_bytes.with_label_values(&[source]).inc_by(bytes);
+    }
+
+    /// A request was refused because there were too many.
+    pub fn throttled(&self, source: &str) {
+        self.throttled.with_label_values(&[source]).inc();
+    }
+
+    /// Events came again.
+    pub fn duplicates(&self, source: &str, events: u64) {
+        self.duplicates.with_label_values(&[source]).inc_by(events);
+    }
+
+    /// Events could not be understood, for a reason from a closed set.
+    pub fn undecoded(&self, source: &str, reason: &str, events: u64) {
+        self.undecoded.with_label_values(&[source, reason]).inc_by(events);
+    }
+
+    /// The size of the store.
+    pub fn journal_size(&self, bytes: u64, events: u64) {
+        self.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.journal_events.set(i64::try_from(events).unwrap_or(i64::MAX));
+    }
+
+    /// A commit became durable.
+    pub fn committed(&self, took: Span) {
+        self.commits.inc();
+        self.commit_duration.observe(took.seconds());
+    }
+
+    /// A commit failed.
+    pub fn commit_failed(&self) {
+        self.commit_failures.inc();
+    }
+
+    /// A task ended unexpectedly and was started again.
+    pub fn task_restarted(&self, task: &str) {
+        self.task_restarts.with_label_values(&[task]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(instruments: &Instruments, name: &str) -> usize {
+        let families = instruments.gather();
+        let name = format!("{PREFIX}_{name}");
+        families.iter().find(|family| family.name() == name).map_or(0, |family| family.get_metric().len())
+    }
+
+    #[test]
+    fn sources_exist_at_zero_from_the_start() {
+        let instruments = Instruments::new("1.2.3", "abc");
+        assert_eq!(series(&instruments, "source_up"), 0);
+        instruments.register_source("prod", "hcompany");
+        instruments.register_endpoint("prod", "sessions", &["200", "429"]);
+        for name in ["source_up", "source_backlog_sessions", "api_throttled_total", "events_duplicate_total"] {
+            assert_eq!(series(&instruments, name), 1, "{name}");
+        }
+        assert_eq!(series(&instruments, "api_requests_total"), 2);
+        let never = "source_last_success_timestamp_seconds";
+        assert_eq!(series(&instruments, never), 0, "a time that has not come has no value");
+        instruments.last_success("prod", "sessions", Timestamp::from_micros(1));
+        assert_eq!(series(&instruments, never), 1);
+    }
+
+    #[test]
+    fn registering_twice_keeps_counts() {
+        let instruments = Instruments::new("1.2.3", "abc");
+        instruments.register_source("prod", "hcompany");
+        instruments.duplicates("prod", 7);
+        instruments.clone().register_source("prod", "hcompany");
+        assert_eq!(instruments.duplicates.with_label_values(&["prod"]).get(), 7);
+    }
+}

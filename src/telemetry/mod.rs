@@ -1,0 +1,12 @@
+//! The exporter about itself: its clock, its logs, its instruments, its health.
+
+mod clock;
+mod health;
+mod instruments;
+mod logs;
+mod process;
+
+pub use clock::WallClock;
+pub use health::{Health, NotReady, SourceHealth, Stage};
+pub use instruments::Instruments;
+pub use logs::{LogError, LogFormat, init};

@@ -1,0 +1,5 @@
+//! What leaves the process: read-only renderings of the numbers, and the catalogue of everything that is shown.
+
+pub mod catalog;
+pub mod prometheus;
+pub mod reference;
