@@ -6,6 +6,8 @@ mod options;
 mod random;
 mod script;
 mod server;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 mod truth;
 mod world;

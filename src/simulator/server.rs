@@ -178,6 +178,7 @@ struct Announced {
     length: u64,
     rest: Option<Bytes>,
     breaks_off: bool,
+    flushed: bool,
 }
 
 impl Announced {
@@ -187,6 +188,7 @@ impl Announced {
             length: body.len() as u64,
             breaks_off: sent.len() < body.len(),
             rest: (!sent.is_empty()).then_some(sent),
+            flushed: false,
         }
     }
 }
@@ -197,15 +199,22 @@ impl Body for Announced {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if let Some(part) = self.rest.take() {
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        if std::mem::take(&mut self.breaks_off) {
-            return Poll::Ready(Some(Err(io::Error::other("cut by a simulated fault"))));
+        if !self.breaks_off {
+            return Poll::Ready(None);
         }
-        Poll::Ready(None)
+        if !self.flushed {
+            // The server writes out what it has only when the body makes it wait; without that the head would be lost.
+            self.flushed = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.breaks_off = false;
+        Poll::Ready(Some(Err(io::Error::other("cut by a simulated fault"))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -239,6 +239,11 @@ impl World {
         read(&sessions[..created], account)
     }
 
+    /// How many sessions are kept in memory.
+    pub fn remembered(&self) -> usize {
+        self.shelf().sessions.len()
+    }
+
     fn roots(&self) -> u64 {
         match self.options.sessions {
             0 => u64::MAX,
