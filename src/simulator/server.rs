@@ -37,14 +37,14 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// A platform that starts at `epoch_us` and follows the system's clock.
+    /// A platform that starts now, calls this moment `epoch_us`, and goes on at the pace of real time.
     pub fn new(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
         let faults = Mutex::new(FaultPlan::new(&options));
         let world = World::new(options, epoch_us)?;
         Ok(Self {
             world,
             faults,
-            clock: Arc::new(system_time_us),
+            clock: running_from(epoch_us),
         })
     }
 
@@ -103,13 +103,17 @@ impl Simulator {
     }
 }
 
-fn between(from_us: i64, to_us: i64) -> Duration {
-    Duration::from_micros(u64::try_from(to_us - from_us).unwrap_or(0))
+/// A clock that shows `epoch_us` now. The wall clock is the caller's to read.
+fn running_from(epoch_us: i64) -> Clock {
+    let started = std::time::Instant::now();
+    Arc::new(move || {
+        let elapsed = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        epoch_us.saturating_add(elapsed)
+    })
 }
 
-/// The system's clock in microseconds since the Unix epoch.
-pub fn system_time_us() -> i64 {
-    jiff::Timestamp::now().as_microsecond()
+fn between(from_us: i64, to_us: i64) -> Duration {
+    Duration::from_micros(u64::try_from(to_us - from_us).unwrap_or(0))
 }
 
 /// Serves the platform until `shutdown`; a failing connection ends alone.

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::texts;
 use crate::simulator::script::{Answer, CallId, Environment, ErrorCode, MODELS, ToolCall, Totals};
-use crate::simulator::world::{Session, Snapshot, World};
+use crate::simulator::session::{Session, Snapshot};
+use crate::simulator::world::World;
 
 /// A requested tool call.
 #[derive(Serialize)]

@@ -9,8 +9,9 @@ use super::query::Query;
 use super::texts;
 use super::wire::{Request, Response};
 use crate::simulator::script::{Id, Status};
+use crate::simulator::session::Session;
 use crate::simulator::timestamp::rfc3339;
-use crate::simulator::world::{Session, World};
+use crate::simulator::world::World;
 
 const OWNERS: [&str; 4] = [
     "me",

@@ -5,6 +5,7 @@ mod errors;
 mod list;
 mod query;
 mod quota;
+mod render;
 mod session;
 mod stream;
 mod texts;

@@ -12,8 +12,9 @@ use super::query::Query;
 use super::stream::type_name;
 use super::texts;
 use super::wire::{Request, Response, Wait};
+use crate::simulator::session::Session;
 use crate::simulator::timestamp::{SECOND, rfc3339};
-use crate::simulator::world::{Session, World};
+use crate::simulator::world::World;
 use std::sync::Arc;
 
 /// The longest long poll in seconds; more is refused.

@@ -54,9 +54,9 @@ pub(super) fn arguments(call: &ToolCall) -> Value {
         Tool::Click | Tool::ClickDesktop => {
             json!({ "element": format!("link {salt} {PRIVATE}"), "x": salt % 1280, "y": salt % 719 })
         }
-        Tool::Scroll => json!({ "direction": if salt % 2 == 0 { "down" } else { "up" } }),
+        Tool::Scroll => json!({ "direction": if salt.is_multiple_of(2) { "down" } else { "up" } }),
         Tool::Write => {
-            json!({ "text": format!("query \"{salt}\" {PRIVATE}"), "submit": salt % 2 == 0 })
+            json!({ "text": format!("query \"{salt}\" {PRIVATE}"), "submit": salt.is_multiple_of(2) })
         }
         Tool::Goto => json!({ "url": format!("https://shop.example/{PRIVATE}/{salt}?q=a%20b") }),
         Tool::PressKeys => json!({ "keys": ["ctrl", "s"] }),

@@ -9,6 +9,7 @@ mod author;
 mod life;
 mod models;
 mod run;
+mod steps;
 mod tools;
 
 pub(super) use agents::{Agent, Environment};
