@@ -1,0 +1,440 @@
+//! The command line: clap types and the texts that teach it, nothing that acts.
+//!
+//! A flag that can also stand in the configuration file has no default here: "not given" must stay
+//! distinguishable, or a default would win over the file. Its help text names the default instead,
+//! and a test compares the two.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::parse_duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  HAI_API_KEY=hk-... agent-session-exporter serve       watch H's EU platform, no file needed
+  agent-session-exporter serve --config.file exporter.yaml
+  agent-session-exporter check --config.file exporter.yaml
+  agent-session-exporter demo                           no account needed: http://localhost:17377/
+  agent-session-exporter sessions --status failed --since 1h
+
+Exit codes:
+  0  done, or stopped by SIGINT or SIGTERM
+  1  failed while running; for --once: at least one source failed
+  2  nothing was started: the command line or the configuration is wrong";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  HAI_API_KEY=hk-... agent-session-exporter serve
+  agent-session-exporter serve --config.file exporter.yaml --storage.path /var/lib/agent-sessions
+  agent-session-exporter serve --web.listen-address 127.0.0.1:17377 --web.listen-address [::1]:17377
+  agent-session-exporter serve --once --log.format json
+
+Environment:
+  HAI_API_KEY        without `sources` in a file: the key for H's platform (also H_API_KEY)
+  HAI_API_BASE_URL   with it: another address [default: https://agp.eu.hcompany.ai]
+  In the file, ${NAME} and ${NAME:-default} take any value from the environment.
+
+Flags win over their environment variables, those over the file, the file over the defaults.
+
+Exit codes:
+  0  stopped by SIGINT or SIGTERM; for --once: every source was read completely
+  1  failed while running; for --once: at least one source failed
+  2  nothing was started: the command line or the configuration is wrong";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter check --config.file exporter.yaml
+
+All problems are listed at once, each as `file:line: key: what to change`. Keys and variables are
+resolved, so run it with the environment of the exporter; no platform is contacted.
+
+Exit codes:
+  0  the file can be used
+  2  it cannot, see the list";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter demo
+  agent-session-exporter demo --web.listen-address 127.0.0.1:0 --seed 7
+
+Then open http://localhost:17377/ or point Prometheus at it.
+
+Exit codes:
+  0  stopped by SIGINT or SIGTERM
+  1  failed while running
+  2  the command line is wrong";
+
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter simulate --platform hcompany --listen 127.0.0.1:18080
+  HAI_API_KEY=hk-simulated HAI_API_BASE_URL=http://127.0.0.1:18080 agent-session-exporter serve
+
+Exit codes:
+  0  stopped by SIGINT or SIGTERM
+  1  failed while running
+  2  the command line is wrong";
+
+const SESSIONS_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter sessions
+  agent-session-exporter sessions --status failed --status timed_out --since 1h
+  agent-session-exporter sessions --agent checkout --source prod-eu --limit 5 --json
+  agent-session-exporter sessions --storage.path ./data      while no exporter is running
+
+Exit codes:
+  0  listed, also when nothing matched
+  1  the exporter did not answer, or the directory could not be read
+  2  the command line is wrong";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter show 3f0c2a9e-6a51-4c53-9a58-0d2f6a1b7c44
+  agent-session-exporter show 3f0c2a9e-6a51-4c53-9a58-0d2f6a1b7c44 --json
+
+Exit codes:
+  0  shown
+  1  no such session, the exporter did not answer, or the directory could not be read
+  2  the command line is wrong";
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agent-session-exporter",
+    version,
+    about = "Watches AI-agent sessions on managed platforms and exposes them as Prometheus metrics",
+    after_help = EXAMPLES,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the configured sources and serve their metrics
+    Serve(ServeArgs),
+    /// Check a configuration file and say everything that is wrong with it
+    Check(CheckArgs),
+    /// Try the exporter against a simulated platform, without an account
+    Demo(DemoArgs),
+    /// Run a simulated platform alone, for tests and development
+    Simulate(SimulateArgs),
+    /// List the sessions the exporter knows
+    Sessions(SessionsArgs),
+    /// Show one session: its life, its turns, its numbers
+    Show(ShowArgs),
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub struct ServeArgs {
+    /// Configuration file (YAML) [default: none, see Environment below]
+    #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
+    pub config_file: Option<PathBuf>,
+
+    /// Address to serve on, repeatable; :PORT means all interfaces [default: :17377]
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        env = "ASE_WEB_LISTEN_ADDRESS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub listen_addresses: Vec<String>,
+
+    /// Path of the metrics [default: /metrics]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", env = "ASE_WEB_TELEMETRY_PATH", hide_env_values = true)]
+    pub telemetry_path: Option<String>,
+
+    /// Directory that keeps totals over restarts, created if missing [default: ./data]
+    #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]
+    pub storage_path: Option<PathBuf>,
+
+    /// Read every source once, completely, and exit instead of serving
+    #[arg(long)]
+    pub once: bool,
+
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub struct CheckArgs {
+    /// Configuration file (YAML) to check
+    #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
+    pub config_file: PathBuf,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_EXAMPLES)]
+pub struct DemoArgs {
+    /// Address to serve on, repeatable; :PORT means all interfaces [default: :17377]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',')]
+    pub listen_addresses: Vec<String>,
+
+    /// Directory that keeps totals over restarts [default: a temporary one, removed at the end]
+    #[arg(long = "storage.path", value_name = "DIR")]
+    pub storage_path: Option<PathBuf>,
+
+    /// The same number plays the same sessions
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+#[command(after_help = SIMULATE_EXAMPLES)]
+pub struct SimulateArgs {
+    /// Which platform's API to speak
+    #[arg(long, value_enum)]
+    pub platform: PlatformName,
+
+    /// Address to serve on, IP:PORT; port 0 picks a free one and prints it
+    #[arg(long, value_name = "ADDR")]
+    pub listen: String,
+
+    // MERGE simulator: `#[command(flatten)] pub options: crate::simulator::SimulateOptions,` here.
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `sessions`.
+#[derive(Debug, Args)]
+#[command(after_help = SESSIONS_EXAMPLES)]
+pub struct SessionsArgs {
+    /// Only sessions with this status, repeatable [default: every status]
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<String>,
+
+    /// Only sessions of this agent [default: every agent]
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+
+    /// Only sessions of this source, by its name in the configuration [default: every source]
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Option<String>,
+
+    /// Only sessions active within this time: ms, s, m, h, d or w, e.g. 1h [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+
+    /// At most this many sessions, the latest first
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    pub limit: usize,
+
+    /// One JSON object per line instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// Who is asked.
+    #[command(flatten)]
+    pub from: QueryArgs,
+}
+
+/// `show`.
+#[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub struct ShowArgs {
+    /// The session, by the id its platform gave it
+    #[arg(value_name = "SESSION_ID")]
+    pub session_id: String,
+
+    /// JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Who is asked.
+    #[command(flatten)]
+    pub from: QueryArgs,
+}
+
+/// Where `sessions` and `show` get their answers.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// Running exporter to ask [default: http://127.0.0.1:17377, unless --storage.path is given]
+    #[arg(long = "web.url", value_name = "URL")]
+    pub web_url: Option<String>,
+
+    /// Directory to read instead; only while no exporter is running on it
+    // Both without `env`: a variable meant for `serve` must not redirect every query.
+    #[arg(long = "storage.path", value_name = "DIR", conflicts_with = "web_url")]
+    pub storage_path: Option<PathBuf>,
+}
+
+/// Logs go to standard error.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LogArgs {
+    /// Least serious message to log
+    #[arg(
+        long = "log.level",
+        value_enum,
+        value_name = "LEVEL",
+        default_value_t = LogLevel::Info,
+        env = "ASE_LOG_LEVEL",
+        hide_env_values = true
+    )]
+    pub level: LogLevel,
+
+    /// How log lines are written
+    #[arg(
+        long = "log.format",
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t = LogFormat::Text,
+        env = "ASE_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    pub format: LogFormat,
+}
+
+/// How serious a message must be to be logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Data was lost.
+    Error,
+    /// Surprising, but nothing is lost.
+    Warn,
+    /// Start, stop and changes of state.
+    Info,
+    /// Every page read.
+    Debug,
+    /// Every event.
+    Trace,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people; coloured on a terminal.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A platform that can be simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlatformName {
+    /// H Company's Computer-Use Agents platform.
+    #[value(name = "hcompany")]
+    HCompany,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::{StorageConfig, WebConfig};
+
+    fn parse(line: &str) -> Cli {
+        let words = std::iter::once("agent-session-exporter").chain(line.split_whitespace());
+        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Help as it looks 100 columns wide and without a terminal.
+    fn help(command: &str) -> String {
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        let chosen = match command {
+            "" => &mut root,
+            name => root.find_subcommand_mut(name).expect("a command"),
+        };
+        chosen.render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_texts() {
+        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show"] {
+            let name = format!("help_{}", if command.is_empty() { "root" } else { command });
+            insta::assert_snapshot!(name, help(command));
+        }
+    }
+
+    #[test]
+    fn help_says_the_real_defaults() {
+        let web = WebConfig::default();
+        let serve = help("serve");
+        assert!(serve.contains(&format!("[default: {}]", web.listen_addresses[0])));
+        assert!(serve.contains(&format!("[default: {}]", web.telemetry_path)));
+        let path = StorageConfig::default().path;
+        assert!(serve.contains(&format!("[default: {}]", path.display())));
+    }
+
+    #[test]
+    fn serve_takes_its_flags() {
+        let cli = parse(
+            "serve --config.file=f --web.listen-address=:1 --web.listen-address :2,:3 \
+             --web.telemetry-path=/m --storage.path=d --log.level=debug --log.format=json --once",
+        );
+        let Command::Serve(serve) = cli.command else {
+            panic!("serve");
+        };
+        assert_eq!(serve.config_file, Some("f".into()));
+        assert_eq!(serve.listen_addresses, [":1", ":2", ":3"]);
+        assert_eq!(serve.telemetry_path.as_deref(), Some("/m"));
+        assert_eq!(serve.storage_path, Some("d".into()));
+        assert_eq!((serve.log.level, serve.log.format), (LogLevel::Debug, LogFormat::Json));
+        assert!(serve.once);
+    }
+
+    #[test]
+    fn without_flags_the_file_decides() {
+        let Command::Serve(serve) = parse("serve").command else {
+            panic!("serve");
+        };
+        assert!(serve.listen_addresses.is_empty() && serve.telemetry_path.is_none());
+        assert!(serve.storage_path.is_none() && serve.config_file.is_none() && !serve.once);
+        assert_eq!((serve.log.level, serve.log.format), (LogLevel::Info, LogFormat::Text));
+    }
+
+    #[test]
+    fn the_other_commands_take_theirs() {
+        let Command::Sessions(sessions) =
+            parse("sessions --status failed --status idle --agent a --since 1h --limit 3").command
+        else {
+            panic!("sessions");
+        };
+        assert_eq!(sessions.status, ["failed", "idle"]);
+        assert_eq!(sessions.since, Some(Duration::from_secs(3600)));
+        assert_eq!(sessions.limit, 3);
+        let Command::Show(show) = parse("show id-1 --json --web.url http://h:1").command else {
+            panic!("show");
+        };
+        assert_eq!((show.session_id.as_str(), show.json), ("id-1", true));
+        let simulate = parse("simulate --platform hcompany --listen 127.0.0.1:0");
+        assert!(matches!(simulate.command, Command::Simulate(_)));
+        assert!(matches!(parse("demo --seed 3").command, Command::Demo(DemoArgs { seed: 3, .. })));
+        assert!(matches!(parse("check --config.file f").command, Command::Check(_)));
+    }
+
+    #[test]
+    fn nonsense_is_a_usage_error() {
+        for line in
+            ["", "server", "check", "sessions --since 1", "show", "sessions --web.url http://h --storage.path d"]
+        {
+            let words = std::iter::once("agent-session-exporter").chain(line.split_whitespace());
+            let error = Cli::try_parse_from(words).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

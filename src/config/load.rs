@@ -1,0 +1,146 @@
+//! From a file or the environment to a checked [`Config`]; the only code here that touches files.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::base_url::BaseUrl;
+use super::document::{self, Node, NotYaml};
+use super::problem::{ConfigError, Place, Problem, Problems};
+use super::reader::{Reader, Setting, Table};
+use super::settings::{self, LabelsConfig, StorageConfig, WebConfig};
+use super::source::{self, Placed, Platform};
+use super::{Config, Overrides};
+
+/// In this order; H's SDK reads the first, its older documentation names the second.
+const KEY_VARIABLES: [&str; 2] = ["HAI_API_KEY", "H_API_KEY"];
+const BASE_URL_VARIABLE: &str = "HAI_API_BASE_URL";
+/// A configuration is a few kilobytes; a larger file is the wrong file.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Loads the configuration: flags over file over defaults, keys from the environment.
+///
+/// Without a file, or with one that has no `sources`, `HAI_API_KEY` alone is enough to watch H's
+/// EU platform. `env` is the only way the environment is read.
+///
+/// # Errors
+///
+/// Names every problem at once, by file, line and key, and repeats no values.
+pub fn load(
+    file: Option<&Path>,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let Some(path) = file else {
+        return assemble(String::new(), None, overrides, env);
+    };
+    let name = path.display().to_string();
+    let text = read_text(path).map_err(|source| ConfigError::Unreadable { file: name.clone(), source })?;
+    match document::parse(&text) {
+        Ok(document) => assemble(name, Some(&document), overrides, env),
+        Err(error) => Err(not_yaml(name, &text, error)),
+    }
+}
+
+/// Judges the document, if there is one, and puts the parts together.
+fn assemble(
+    file: String,
+    document: Option<&Node>,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let mut reader = Reader::new(file, env, &read_text);
+    let mut storage = StorageConfig::default();
+    let mut web = WebConfig::default();
+    let mut labels = LabelsConfig::default();
+    let mut sources = None;
+    if let Some(mut root) = document.and_then(|node| Table::open(node, "", &mut reader)) {
+        sources = read_sources(&mut root, &mut reader);
+        storage = settings::read_storage(&mut root, &mut reader);
+        web = settings::read_web(&mut root, &mut reader);
+        labels = settings::read_labels(&mut root, &mut reader);
+        root.close(&mut reader);
+    }
+    settings::apply(overrides, &mut storage, &mut web, &mut reader);
+    let sources = match sources {
+        Some(sources) => sources,
+        None => environment_source(&mut reader).into_iter().collect(),
+    };
+    if sources.is_empty() && reader.problems.is_empty() {
+        return Err(ConfigError::NothingToWatch);
+    }
+    source::refuse_twins(&sources, &mut reader);
+    let secrets: Vec<&str> = sources.iter().map(|placed| placed.source.api_key.expose_secret()).collect();
+    reader.refuse_published(&secrets);
+    if !reader.problems.is_empty() {
+        return Err(ConfigError::Invalid(Problems::new(reader.problems)));
+    }
+    Ok(Config { sources: sources.into_iter().map(|placed| placed.source).collect(), storage, web, labels })
+}
+
+/// `None` when the file says nothing about sources, so that the environment may.
+fn read_sources(root: &mut Table<'_>, reader: &mut Reader<'_>) -> Option<Vec<Placed>> {
+    if !root.has("sources") {
+        // Asked for all the same: it is an allowed key.
+        let _absent = root.tables("sources", reader);
+        return None;
+    }
+    let place = root.place_of("sources", reader);
+    let before = reader.problems.len();
+    let tables = root.tables("sources", reader).unwrap_or_default();
+    if tables.is_empty() && reader.problems.len() == before {
+        reader.refuse(place, "an empty list, add a source or remove the line");
+    }
+    let mut sources = Vec::with_capacity(tables.len());
+    for table in tables {
+        sources.push(source::read_source(table, reader));
+    }
+    Some(sources)
+}
+
+/// H's EU platform with the key from the environment, if there is one.
+fn environment_source(reader: &mut Reader<'_>) -> Option<Placed> {
+    let set: Vec<(&'static str, String)> =
+        KEY_VARIABLES.iter().filter_map(|name| (reader.env)(name).map(|key| (*name, key.trim().to_owned()))).collect();
+    // An empty variable is how a container says "not set", unless it is the only one.
+    let filled = set.iter().find(|(_, key)| !key.is_empty());
+    let (variable, key) = filled.or(set.first())?.clone();
+    let place = Place::Outside(variable);
+    let mut source = source::with_defaults(Platform::HCompany);
+    source.api_key = source::checked_key(place.clone(), key, "", reader);
+    let base_url = (reader.env)(BASE_URL_VARIABLE).filter(|url| !url.trim().is_empty());
+    if let Some(base_url) = base_url {
+        let setting = Setting::outside(BASE_URL_VARIABLE, &base_url);
+        reader.publish(&setting);
+        match BaseUrl::parse(&setting.value) {
+            Ok(base_url) => source.base_url = base_url,
+            Err(message) => reader.refuse(setting.place, message),
+        }
+    }
+    Some(Placed { place, source })
+}
+
+fn not_yaml(file: String, text: &str, error: NotYaml) -> ConfigError {
+    let line_number = usize::try_from(error.line.saturating_sub(1)).unwrap_or(usize::MAX);
+    let line = text.lines().nth(line_number).unwrap_or_default();
+    // `{` opens a mapping inside brackets, so `[${NAME}]` is the one place where quotes are needed.
+    let hint = if line.contains("${") && line.contains(['[', '{']) {
+        "; inside brackets write \"${NAME}\" with quotes"
+    } else {
+        ""
+    };
+    let place = Place::Character { file, line: error.line, column: error.column };
+    ConfigError::Invalid(Problems::new(vec![Problem { place, message: format!("{}{hint}", error.message) }]))
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if read as u64 > LARGEST_FILE {
+        let message = "larger than 1 MiB, is it the right file?";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}

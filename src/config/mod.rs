@@ -1,0 +1,55 @@
+//! Configuration: a YAML file, a few flags and the environment become one checked [`Config`].
+//!
+//! The way is `document` (YAML as a tree with lines) to `reader` (keys taken out one by one, every
+//! problem noted) to the types below, which cannot hold anything invalid. [`load`] walks it. Three
+//! promises are kept on the way: all problems are reported at once, each with its place and remedy;
+//! no message and no `Debug` output contains a key; and files and environment are read nowhere else.
+
+mod agents;
+mod base_url;
+mod document;
+mod duration;
+mod interpolate;
+mod listen;
+mod load;
+mod problem;
+mod reader;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use agents::AgentFilter;
+pub use base_url::BaseUrl;
+pub use duration::parse_duration;
+pub use listen::ListenAddress;
+pub use load::load;
+pub use problem::{ConfigError, Place, Problem, Problems};
+pub use settings::{LabelsConfig, StorageConfig, WebConfig};
+pub use source::{Owner, Platform, SourceConfig, Start};
+
+/// Everything the exporter needs to know to start; valid by construction.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What is watched; never empty, names and accounts are unique.
+    pub sources: Vec<SourceConfig>,
+    /// What is kept on disk.
+    pub storage: StorageConfig,
+    /// What is served.
+    pub web: WebConfig,
+    /// Limits on labels.
+    pub labels: LabelsConfig,
+}
+
+/// What the command line says over the file; empty and `None` mean that it says nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--web.listen-address`, as typed.
+    pub listen_addresses: Vec<String>,
+    /// `--web.telemetry-path`, as typed.
+    pub telemetry_path: Option<String>,
+    /// `--storage.path`.
+    pub storage_path: Option<PathBuf>,
+}

@@ -1,0 +1,328 @@
+//! One watched platform account: what it is, how it is reached, and how gently it is asked.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::agents::AgentFilter;
+use super::base_url::BaseUrl;
+use super::duration::duration_between;
+use super::problem::{Place, looks_like_a_path};
+use super::reader::{Reader, Setting, Table, choice, number_between};
+
+/// Often enough to see most turns while they run, and one request per source when nothing happens.
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
+/// Far below what platforms allow an account, so that the agents themselves are never slowed down.
+const REQUESTS_PER_SECOND: f64 = 10.0;
+/// Sessions followed in parallel; the request budget above still holds.
+const CONCURRENCY: usize = 8;
+/// A platform slower than this counts as failing, and is asked again with a backoff.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The sweep reads every list page, so it is rare; it only repairs what polling missed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// A source's name is a label on every series.
+const LONGEST_NAME: usize = 64;
+
+/// A kind of API that can be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Platform {
+    /// H Company's Computer-Use Agents platform.
+    HCompany,
+}
+
+impl Platform {
+    /// Every platform by the word that names it in a file.
+    pub const ALL: [(&'static str, Platform); 1] = [("hcompany", Platform::HCompany)];
+
+    /// The word for it in files, labels and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Platform::HCompany => "hcompany",
+        }
+    }
+
+    /// Where it is reached unless a file or the environment says otherwise.
+    pub(super) fn default_base_url(self) -> &'static str {
+        match self {
+            Platform::HCompany => "https://agp.eu.hcompany.ai",
+        }
+    }
+}
+
+/// Whose sessions a source counts, in the platform's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The key's own sessions.
+    Me,
+    /// The key's own sessions inside its organization.
+    MeInOrganization,
+    /// Every session of the organization.
+    Organization,
+    /// The key's own sessions and those of the organization.
+    MeOrOrganization,
+}
+
+impl Owner {
+    /// Every owner by the word that names it in a file.
+    pub const ALL: [(&'static str, Owner); 4] = [
+        ("me", Owner::Me),
+        ("me-in-organization", Owner::MeInOrganization),
+        ("organization", Owner::Organization),
+        ("me-or-organization", Owner::MeOrOrganization),
+    ];
+
+    /// The word the platform's API expects.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Owner::Me => "me",
+            Owner::MeInOrganization => "me-in-organization",
+            Owner::Organization => "organization",
+            Owner::MeOrOrganization => "me-or-organization",
+        }
+    }
+}
+
+/// What happens on the very first start to sessions that already exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// They become the baseline: only what happens from now on is counted.
+    Now,
+    /// Everything the platform still remembers is counted.
+    Beginning,
+    /// What happened since then is counted.
+    At(Timestamp),
+}
+
+/// One validated source.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// The `source` label; unique.
+    pub name: String,
+    /// Which API it speaks.
+    pub platform: Platform,
+    /// Where that API is.
+    pub base_url: BaseUrl,
+    /// The key for it; a valid header value.
+    pub api_key: SecretString,
+    /// Whose sessions are listed.
+    pub owner: Owner,
+    /// Which agents are counted.
+    pub agents: AgentFilter,
+    /// How long between two looks at the list of sessions.
+    pub poll_interval: Duration,
+    /// The request budget, averaged over a second.
+    pub requests_per_second: f64,
+    /// Where counting begins on the first start.
+    pub start: Start,
+    /// Requests in flight at once.
+    pub concurrency: usize,
+    /// When a request counts as failed.
+    pub request_timeout: Duration,
+    /// How long between two complete reconciliations.
+    pub sweep_interval: Duration,
+}
+
+/// A source together with where it was written.
+pub(super) struct Placed {
+    pub(super) place: Place,
+    pub(super) source: SourceConfig,
+}
+
+/// Reads one entry of `sources`. What is wrong is noted in the reader and stands in with a default,
+/// an unusable name or key with an empty one, so that the other checks can still run.
+pub(super) fn read_source(mut table: Table<'_>, reader: &mut Reader<'_>) -> Placed {
+    let place = table.place(reader);
+    let name_is_given = table.has("name");
+    let name = table.value("name", reader, parse_name);
+    if !table.has("platform") {
+        let message = "missing, write which platform this is, e.g. platform: hcompany";
+        reader.refuse(table.place_of("platform", reader), message);
+    }
+    let platform = table.value("platform", reader, |text| choice(text, &Platform::ALL)).unwrap_or(Platform::HCompany);
+    let mut source = with_defaults(platform);
+    if name_is_given {
+        source.name = name.unwrap_or_default();
+    }
+    if let Some(base_url) = table.value("base_url", reader, BaseUrl::parse) {
+        source.base_url = base_url;
+    }
+    source.api_key = read_key(&mut table, reader);
+    read_pace(&mut table, reader, &mut source);
+    if let Some(owner) = table.value("owner", reader, |text| choice(text, &Owner::ALL)) {
+        source.owner = owner;
+    }
+    if let Some(start) = table.value("start", reader, parse_start) {
+        source.start = start;
+    }
+    if let Some(mut agents) = table.table("agents", reader) {
+        source.agents.allow = patterns(agents.list("allow", reader), reader);
+        source.agents.deny = patterns(agents.list("deny", reader), reader);
+        agents.close(reader);
+    }
+    table.close(reader);
+    Placed { place, source }
+}
+
+/// The numbers and durations that say how hard a source is asked.
+fn read_pace(table: &mut Table<'_>, reader: &mut Reader<'_>, source: &mut SourceConfig) {
+    let interval = |text: &str| duration_between(text, "1s", "1h");
+    if let Some(interval) = table.value("poll_interval", reader, interval) {
+        source.poll_interval = interval;
+    }
+    if let Some(rate) = table.value("requests_per_second", reader, parse_rate) {
+        source.requests_per_second = rate;
+    }
+    let in_flight = |text: &str| number_between(text, 1, 256);
+    if let Some(concurrency) = table.value("concurrency", reader, in_flight) {
+        source.concurrency = concurrency;
+    }
+    let timeout = |text: &str| duration_between(text, "1s", "10m");
+    if let Some(timeout) = table.value("request_timeout", reader, timeout) {
+        source.request_timeout = timeout;
+    }
+    let sweep = |text: &str| duration_between(text, "1m", "7d");
+    if let Some(sweep) = table.value("sweep_interval", reader, sweep) {
+        source.sweep_interval = sweep;
+    }
+}
+
+/// A source that nothing was said about, named after its platform and without a key.
+pub(super) fn with_defaults(platform: Platform) -> SourceConfig {
+    SourceConfig {
+        name: platform.as_str().to_owned(),
+        platform,
+        base_url: BaseUrl::parse(platform.default_base_url()).expect("the default base URLs are tested"),
+        api_key: SecretString::default(),
+        owner: Owner::Organization,
+        agents: AgentFilter::default(),
+        poll_interval: POLL_INTERVAL,
+        requests_per_second: REQUESTS_PER_SECOND,
+        start: Start::Now,
+        concurrency: CONCURRENCY,
+        request_timeout: REQUEST_TIMEOUT,
+        sweep_interval: SWEEP_INTERVAL,
+    }
+}
+
+/// The key itself or the file that holds it; empty after a problem.
+fn read_key(table: &mut Table<'_>, reader: &mut Reader<'_>) -> SecretString {
+    let both = table.has("api_key") && table.has("api_key_file");
+    let neither = !table.has("api_key") && !table.has("api_key_file");
+    let place = table.place_of("api_key", reader);
+    let key = table.setting("api_key", reader);
+    let file = table.setting("api_key_file", reader);
+    if both {
+        reader.refuse(place, "both api_key and api_key_file are given, keep one");
+        return SecretString::default();
+    }
+    if neither {
+        let message = "missing, write api_key: ${HAI_API_KEY} or api_key_file: /run/secrets/hai";
+        reader.refuse(place, message);
+    }
+    if let Some(key) = key {
+        return checked_key(key.place, key.value, "", reader);
+    }
+    match file {
+        Some(file) => read_key_file(file, reader),
+        None => SecretString::default(),
+    }
+}
+
+fn read_key_file(file: Setting, reader: &mut Reader<'_>) -> SecretString {
+    // People do put the key itself here.
+    let shown =
+        if file.literal && looks_like_a_path(&file.value) { format!("{}: ", file.value) } else { String::new() };
+    match (reader.files)(Path::new(&file.value)) {
+        Ok(key) => checked_key(file.place, key.trim().to_owned(), &shown, reader),
+        Err(error) => {
+            let message = format!("{shown}cannot read the key file: {error}");
+            reader.refuse(file.place, message);
+            SecretString::default()
+        }
+    }
+}
+
+/// Refuses keys that no request could carry.
+pub(super) fn checked_key(place: Place, key: String, shown: &str, reader: &mut Reader<'_>) -> SecretString {
+    if key.is_empty() {
+        reader.refuse(place, format!("{shown}the API key is empty"));
+        return SecretString::default();
+    }
+    if !key.chars().all(|c| c.is_ascii_graphic()) {
+        let message = "the API key contains a space, a line break or a letter outside ASCII";
+        reader.refuse(place, format!("{shown}{message}; is it more than the key?"));
+        return SecretString::default();
+    }
+    SecretString::from(key)
+}
+
+/// Two sources of one name would write the same series, two on one account count everything twice.
+pub(super) fn refuse_twins(sources: &[Placed], reader: &mut Reader<'_>) {
+    for (index, later) in sources.iter().enumerate() {
+        let earlier = &sources[..index];
+        let same_name = |other: &&Placed| other.source.name == later.source.name;
+        let named = !later.source.name.is_empty();
+        if let Some(twin) = earlier.iter().find(same_name).filter(|_| named) {
+            let message = format!(
+                "has the same name as the source on line {}; give each source a `name` of its own",
+                twin.place.line()
+            );
+            reader.refuse(later.place.clone(), message);
+        }
+        let key = later.source.api_key.expose_secret();
+        let same_account = |other: &&Placed| {
+            other.source.base_url == later.source.base_url && other.source.api_key.expose_secret() == key
+        };
+        if let Some(twin) = earlier.iter().find(same_account).filter(|_| !key.is_empty()) {
+            let message = format!(
+                "watches the same account as the source on line {}, which would count it twice; \
+                 keep one of them",
+                twin.place.line()
+            );
+            reader.refuse(later.place.clone(), message);
+        }
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if text.is_empty() || text.len() > LONGEST_NAME || !is_plain {
+        return Err(format!("not a name for a label, use 1 to {LONGEST_NAME} letters, digits, `_`, `-` or `.`"));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate| *rate > 0.0 && *rate <= 1000.0)
+        .ok_or_else(|| "not a rate, use a number above 0 and up to 1000, e.g. 10 or 0.5".into())
+}
+
+fn parse_start(text: &str) -> Result<Start, String> {
+    match text {
+        "now" => Ok(Start::Now),
+        "beginning" => Ok(Start::Beginning),
+        _ => text
+            .parse()
+            .map(Start::At)
+            .map_err(|_| "not a start, use now, beginning or a time with its zone, e.g. 2026-01-31T00:00:00Z".into()),
+    }
+}
+
+fn patterns(settings: Option<Vec<Setting>>, reader: &mut Reader<'_>) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for setting in settings.unwrap_or_default() {
+        reader.publish(&setting);
+        if setting.value.is_empty() {
+            reader.refuse(setting.place, "an empty pattern matches no agent, remove it");
+            continue;
+        }
+        patterns.push(setting.value);
+    }
+    patterns
+}

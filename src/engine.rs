@@ -1,0 +1,303 @@
+//! The single writer: takes reports from the pollers, folds and commits them, shows what is durable, and answers.
+//!
+//! It lives on a thread of its own, because the store blocks. Reports that wait together are committed together: one
+//! sync for all of them. Whatever goes wrong, memory is never ahead of the file: the state is then read back from it,
+//! and the pollers repeat what was not acknowledged.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::{Capabilities, Clock, Receipt, Report, SourceIx, Span, Timestamp};
+use crate::journal::{CommitStats, Journal, JournalError};
+use crate::projection::{IntakeError, Snapshot, SourceRecord, State, broken_invariants};
+
+/// Reports committed together at most: bounds how long the first of them waits.
+const GROUP: usize = 128;
+/// Commands that may wait; past it pollers wait with their next request.
+const QUEUE: usize = 256;
+/// Under a steady stream of commits, what is shown is renewed this often; an idle engine shows everything at once.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// How often old sessions are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+
+/// Why a report was not committed. The poller begins again from what is committed.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The report contradicts what is committed.
+    #[error(transparent)]
+    Report(#[from] IntakeError),
+    /// The store failed; the state was read back from it.
+    #[error("nothing was committed: {0}")]
+    Store(Arc<JournalError>),
+    /// The engine has ended.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// What a source needs to know when it starts.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// Its number.
+    pub ix: SourceIx,
+    /// Nothing before this is counted.
+    pub count_from: Timestamp,
+    /// How far its walks have come.
+    pub walks: Vec<(String, Timestamp)>,
+    /// The account and key fingerprint of the time before, where the source was known.
+    pub before: Option<SourceRecord>,
+    /// A few of its sessions, the last discovered first, to recognise the account by.
+    pub known: Vec<crate::domain::SessionId>,
+}
+
+enum Command {
+    Attach { record: Box<SourceRecord>, capabilities: &'static Capabilities, reply: oneshot::Sender<Attached> },
+    Rekey { ix: SourceIx, key_print: u64 },
+    Report { report: Report, reply: oneshot::Sender<Result<Receipt, EngineError>> },
+}
+
+/// How others speak to the engine.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl EngineHandle {
+    /// Enters a source, or finds it again by its name.
+    pub async fn attach(
+        &self,
+        record: SourceRecord,
+        capabilities: &'static Capabilities,
+    ) -> Result<Attached, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Attach { record: Box::new(record), capabilities, reply };
+        self.commands.send(command).await.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// Remembers a new key of a source whose account was recognised.
+    pub async fn rekey(&self, ix: SourceIx, key_print: u64) -> Result<(), EngineError> {
+        self.commands.send(Command::Rekey { ix, key_print }).await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// Commits a report. The answer comes when it is durable.
+    pub async fn report(&self, report: Report) -> Result<Receipt, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Report { report, reply }).await.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+}
+
+/// Told of every commit, for the exporter's own metrics.
+pub trait Observer: Send {
+    /// A commit is durable.
+    fn committed(&self, stats: &CommitStats, journal: &Journal);
+    /// A commit failed.
+    fn failed(&self, error: &JournalError);
+    /// So many events came again since the last call.
+    fn duplicates(&self, source: &str, count: u64);
+}
+
+/// The engine.
+pub struct Engine {
+    journal: Journal,
+    state: State,
+    shown: Arc<ArcSwap<Snapshot>>,
+    commands: mpsc::Receiver<Command>,
+    clock: Arc<dyn Clock>,
+    observer: Box<dyn Observer>,
+    retention: Option<Span>,
+    attached: Vec<(SourceIx, &'static Capabilities)>,
+    shown_at: Instant,
+    expired_at: Option<Instant>,
+}
+
+impl Engine {
+    /// Loads the state and shows it. Run it with [`Engine::run`] on a thread of its own.
+    pub fn open(
+        journal: Journal,
+        clock: Arc<dyn Clock>,
+        observer: Box<dyn Observer>,
+        retention: Option<Span>,
+    ) -> Result<(Self, EngineHandle, Arc<ArcSwap<Snapshot>>), JournalError> {
+        let state = journal.load(clock.now())?;
+        let shown = Arc::new(ArcSwap::from_pointee(state.snapshot()));
+        let (sender, commands) = mpsc::channel(QUEUE);
+        let engine = Self {
+            journal,
+            state,
+            shown: Arc::clone(&shown),
+            commands,
+            clock,
+            observer,
+            retention,
+            attached: Vec::new(),
+            shown_at: Instant::now(),
+            expired_at: None,
+        };
+        Ok((engine, EngineHandle { commands: sender }, shown))
+    }
+
+    /// Serves until every handle is dropped; everything that was sent before is committed.
+    pub fn run(mut self) {
+        while let Some(first) = self.commands.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < GROUP
+                && let Ok(next) = self.commands.try_recv()
+            {
+                group.push(next);
+            }
+            self.serve(group);
+            if self.commands.is_empty() || self.shown_at.elapsed() >= SHOW_EVERY {
+                self.show();
+            }
+            self.expire();
+        }
+        self.show();
+    }
+
+    fn serve(&mut self, group: Vec<Command>) {
+        let mut answers = Vec::with_capacity(group.len());
+        for command in group {
+            match command {
+                Command::Attach { record, capabilities, reply } => {
+                    let attached = self.attach(*record, capabilities);
+                    // A source that gave up waiting has ended; there is nobody to tell.
+                    let _ = reply.send(attached);
+                }
+                Command::Rekey { ix, key_print } => {
+                    let record = SourceRecord { key_print, ..self.state.source(ix).clone() };
+                    self.state.update_source(ix, record);
+                }
+                Command::Report { report, reply } => {
+                    let duplicates = self.state.duplicates();
+                    match self.take_in(&report) {
+                        Ok(receipt) => answers.push((receipt, reply)),
+                        Err(error) => {
+                            // Part of the group may be folded: none of it is committed, all of it is repeated.
+                            tracing::warn!(%error, "a report does not continue what is committed");
+                            let _ = reply.send(Err(error.into()));
+                            self.reload();
+                            refuse(answers, &Arc::new(JournalError::Store("another report was in error".into())));
+                            return;
+                        }
+                    }
+                    let again = self.state.duplicates() - duplicates;
+                    if again > 0 {
+                        self.observer.duplicates(&self.state.source(report.source).name, again);
+                    }
+                }
+            }
+        }
+        if self.state.has_changes() {
+            match self.journal.commit(&mut self.state) {
+                Ok(stats) => {
+                    self.state.committed();
+                    self.observer.committed(&stats, &self.journal);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a commit failed; nothing of it is shown, it will be repeated");
+                    self.observer.failed(&error);
+                    self.reload();
+                    refuse(answers, &Arc::new(error));
+                    return;
+                }
+            }
+        }
+        debug_assert_eq!(broken_invariants(&self.state), [""; 0], "an invariant does not hold");
+        for (receipt, reply) in answers {
+            // A poller that gave up waiting finds its cursor moved on when it comes back.
+            let _ = reply.send(Ok(receipt));
+        }
+    }
+
+    fn take_in(&mut self, report: &Report) -> Result<Receipt, IntakeError> {
+        let journal = &self.journal;
+        self.state.take_in(report, &|no| match journal.session(no) {
+            Ok(Some(session)) => Ok(session),
+            Ok(None) => Err("it is not there".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    fn attach(&mut self, record: SourceRecord, capabilities: &'static Capabilities) -> Attached {
+        let found = self.state.find_source(&record.name);
+        let before = found.map(|ix| self.state.source(ix).clone());
+        let ix = match found {
+            Some(ix) => ix,
+            None => self.state.add_source(record),
+        };
+        self.state.attach(ix, capabilities);
+        self.attached.push((ix, capabilities));
+        Attached {
+            ix,
+            count_from: self.state.source(ix).count_from,
+            walks: self.state.walks(ix),
+            before,
+            known: self.state.recent_sessions(ix, 3),
+        }
+    }
+
+    /// Reads the state back from the file. Until that works nothing else is served: there is nothing to serve from.
+    fn reload(&mut self) {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            match self.journal.load(self.clock.now()) {
+                Ok(state) => {
+                    self.state = state;
+                    for (ix, capabilities) in self.attached.clone() {
+                        if usize::from(ix.0) < self.state.source_count() {
+                            self.state.attach(ix, capabilities);
+                        }
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, retry_in = ?wait, "the state cannot be read back");
+                    self.observer.failed(&error);
+                    std::thread::sleep(wait);
+                    wait = (wait * 2).min(Duration::from_secs(30));
+                }
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        self.shown.store(Arc::new(self.state.snapshot()));
+        self.shown_at = Instant::now();
+    }
+
+    fn expire(&mut self) {
+        let Some(retention) = self.retention else { return };
+        if self.expired_at.is_some_and(|at| at.elapsed() < EXPIRE_EVERY) || self.state.has_changes() {
+            return;
+        }
+        let horizon = self.clock.now().minus(retention);
+        match self.journal.expire(&self.state, horizon) {
+            Ok(expired) => {
+                for (ix, id) in &expired.sessions {
+                    self.state.forget(*ix, id);
+                }
+                if !expired.sessions.is_empty() {
+                    self.state.count_from(horizon);
+                    tracing::info!(sessions = expired.sessions.len(), %horizon, "retention is over for old sessions");
+                }
+                self.expired_at = (!expired.more).then(Instant::now);
+            }
+            Err(error) => {
+                tracing::error!(%error, "old sessions cannot be taken away");
+                self.observer.failed(&error);
+                self.expired_at = Some(Instant::now());
+            }
+        }
+    }
+}
+
+fn refuse(answers: Vec<(Receipt, oneshot::Sender<Result<Receipt, EngineError>>)>, error: &Arc<JournalError>) {
+    for (_, reply) in answers {
+        let _ = reply.send(Err(EngineError::Store(Arc::clone(error))));
+    }
+}

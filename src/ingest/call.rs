@@ -1,0 +1,67 @@
+//! One question to a platform and what came of it.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::domain::Timestamp;
+
+/// A GET request below a source's base URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The kind of call, as the label `endpoint` names it; holds no id.
+    pub endpoint: &'static str,
+    /// The path below the base URL, beginning with a slash, already percent-encoded.
+    pub path: String,
+    /// Query parameters in order; a name may come more than once.
+    pub query: Vec<(&'static str, String)>,
+}
+
+/// An answer that arrived whole.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, decompressed.
+    pub body: Bytes,
+    /// Our time when the request was sent.
+    pub asked_at: Timestamp,
+    /// Our time when the body had arrived.
+    pub received_at: Timestamp,
+}
+
+/// Why no usable answer came, after all attempts.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Failure {
+    /// The platform does not accept the key.
+    #[error("key not accepted (HTTP {0}): check the source's api_key and that it belongs to this base_url's region")]
+    KeyRefused(u16),
+    /// The platform asked for fewer requests, again and again.
+    #[error("throttled (HTTP 429): lower requests_per_second or lengthen poll_interval")]
+    Throttled,
+    /// The platform failed.
+    #[error("the platform answered HTTP {0}")]
+    Status(u16),
+    /// Nothing usable arrived: no connection, a time-out, a cut body.
+    #[error("no answer: {0}")]
+    Transport(&'static str),
+    /// The body is larger than we are ready to read.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(u64),
+    /// A whole body that is not what the platform documents.
+    #[error("the answer could not be understood: {0}")]
+    Nonsense(&'static str),
+}
+
+impl Failure {
+    /// A short label that holds nothing of the answer.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::KeyRefused(_) => "key not accepted",
+            Self::Throttled => "throttled",
+            Self::Status(_) => "server error",
+            Self::Transport(what) => what,
+            Self::TooLarge(_) => "answer too large",
+            Self::Nonsense(_) => "answer not understood",
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Foreign pages in, domain facts out.
+//!
+//! A platform is a folder under [`platforms`] and one line in its registry. It supplies [`Job`]s: conversations with
+//! its API, written without IO. A job is asked for its next move and answers with a request to send, facts to commit
+//! or the end; it is told the response or the receipt and asked again. The poller owns the socket, the clock, the
+//! budget and the retries, so a job can be tested with files, driven in virtual time, and fuzzed.
+//!
+//! A job commits what a page told before it asks for the next one, and moves on only when that is durable: a crash
+//! at any point repeats a page, which the engine recognises.
+
+mod call;
+mod job;
+pub mod limiter;
+pub mod platforms;
+pub mod poller;
+pub mod schedule;
+pub mod tls;
+pub mod transport;
+
+pub use call::{Failure, Request, Response};
+pub use job::{Finish, Input, Job, Output};

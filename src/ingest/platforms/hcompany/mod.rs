@@ -1,0 +1,140 @@
+//! H Company's Agent Platform, v2 API: lists without a cursor, a stream of events per session, and a status that
+//! alone knows how a session ended. What is particular about it is told in docs/platforms/hcompany.md.
+
+mod decode;
+mod discover;
+mod events;
+mod limits;
+mod read;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+pub use decode::{
+    ChangesPage, DecodeError, ListPage, StatusPage, changes, complaint, history, list, quota, session_document,
+    status_document, token_quota,
+};
+
+use super::{Account, Platform, Walked};
+use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp};
+use crate::ingest::{Job, Request};
+
+/// The value of `platform` in the configuration and of the label.
+pub const NAME: &str = "hcompany";
+
+/// What H can tell.
+pub const CAPABILITIES: Capabilities = Capabilities {
+    platform: NAME,
+    statuses: &[
+        Status::Queued,
+        Status::Pending,
+        Status::Running,
+        Status::Paused,
+        Status::Idle,
+        Status::AwaitingToolResults,
+        Status::Completed,
+        Status::Failed,
+        Status::TimedOut,
+        Status::Interrupted,
+    ],
+    error_types: decode::ERROR_CODES,
+    verdicts: true,
+    subagents: true,
+};
+
+/// The most rows a list gives at once; servers of before refuse more than they allow and say so.
+const LIST_SIZE: u32 = 100;
+/// The most events `/events` gives at once.
+const HISTORY_SIZE: u64 = 200;
+/// Events asked of `/changes` at once. A page of screenshots kept inline can be large: it shrinks when one is too large.
+const CHANGES_LIMIT: u32 = 500;
+/// Lists may show a session later than its times say: every walk begins this much earlier than the last one ended.
+const OVERLAP: Span = Span::from_secs(60);
+
+/// What one server was found to do, shared by all jobs of a source.
+#[derive(Debug)]
+struct Learnt {
+    list_size: AtomicU32,
+    /// The server knows the statuses that came in 2026.
+    newer_statuses: AtomicBool,
+    /// The server filters by `finished_after`.
+    finished_after: AtomicBool,
+    /// The server has `/quota/tokens`.
+    token_quota: AtomicBool,
+}
+
+impl Default for Learnt {
+    fn default() -> Self {
+        Self {
+            list_size: AtomicU32::new(LIST_SIZE),
+            newer_statuses: AtomicBool::new(true),
+            finished_after: AtomicBool::new(true),
+            token_quota: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Learnt {
+    fn list_size(&self) -> u32 {
+        self.list_size.load(Ordering::Relaxed)
+    }
+
+    fn knows(flag: &AtomicBool) -> bool {
+        flag.load(Ordering::Relaxed)
+    }
+
+    fn forget(flag: &AtomicBool) {
+        flag.store(false, Ordering::Relaxed);
+    }
+}
+
+/// H's side of the polling.
+pub struct HCompany {
+    account: Account,
+    learnt: Arc<Learnt>,
+}
+
+impl HCompany {
+    /// For one account.
+    pub fn new(account: Account) -> Self {
+        Self { account, learnt: Arc::default() }
+    }
+}
+
+impl Platform for HCompany {
+    fn capabilities(&self) -> &'static Capabilities {
+        &CAPABILITIES
+    }
+
+    fn discover(&self, walked: Walked<'_>, now: Timestamp) -> Box<dyn Job> {
+        Box::new(discover::Discover::cycle(self.account.clone(), Arc::clone(&self.learnt), walked, now))
+    }
+
+    fn read(&self, due: &Due) -> Box<dyn Job> {
+        Box::new(read::Read::new(due))
+    }
+
+    fn sweep(&self) -> Box<dyn Job> {
+        Box::new(discover::Discover::sweep(self.account.clone(), Arc::clone(&self.learnt)))
+    }
+
+    fn limits(&self) -> Box<dyn Job> {
+        Box::new(limits::AskLimits::new(Arc::clone(&self.learnt)))
+    }
+}
+
+/// A question about one session.
+fn of_session(endpoint: &'static str, id: &SessionId, suffix: &str, query: Vec<(&'static str, String)>) -> Request {
+    let mut path = String::from("/api/v2/sessions/");
+    // Ids are UUIDs; whatever else a server may call one must not become a path of its own.
+    for byte in id.to_string().bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path.push_str(suffix);
+    Request { endpoint, path, query }
+}

@@ -1,0 +1,403 @@
+//! One source's loop: does what the schedule says, within the budget, and hands everything learnt to the engine.
+//!
+//! The poller owns what jobs must not touch: the socket, the clock, the retries. A failed request is repeated with
+//! growing pauses; a job that fails is tried again later. Nothing that fails here moves a cursor.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::limiter::Limiter;
+use super::platforms::Platform;
+use super::schedule::{Ended, Rhythm, Schedule, Tick, Work};
+use super::transport::{Answer, Transport, TransportError};
+use super::{Failure, Finish, Input, Job, Output, Request, Response};
+use crate::domain::{Clock, Due, Item, Receipt, Report, SourceIx, Timestamp};
+
+/// Attempts at one request before its job fails.
+const ATTEMPTS: u32 = 4;
+/// The pause before the second attempt; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A 429 without Retry-After pauses the source for this long, then twice as long, and so on.
+const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
+/// A platform may ask for this much patience; asked for more, we ask again after it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// With more sessions than this waiting to be read, discovery waits: finding more helps nobody.
+const MAX_BACKLOG: usize = 2000;
+
+/// A pending commit.
+pub type Committing<'a> = Pin<Box<dyn Future<Output = Result<Receipt, LedgerError>> + Send + 'a>>;
+
+/// Where reports go: durable when the answer comes.
+pub trait Ledger: Send + Sync {
+    /// Commits a report.
+    fn commit(&self, report: Report) -> Committing<'_>;
+}
+
+/// A report was not committed.
+#[derive(Clone, Debug, Error)]
+#[error("not committed: {0}")]
+pub struct LedgerError(pub String);
+
+/// Told of what happens, for the exporter's own metrics and health.
+pub trait Witness: Send + Sync {
+    /// A request was answered, with this status or kind of failure.
+    fn requested(&self, endpoint: &'static str, code: &str, took: Duration, bytes: u64);
+    /// The platform asked for fewer requests.
+    fn throttled(&self);
+    /// A stage of the source succeeded.
+    fn succeeded(&self, stage: &'static str, at: Timestamp);
+    /// A round of discovery came to its end.
+    fn discovered(&self, outcome: Result<(), &Failure>, at: Timestamp);
+    /// So many sessions wait to be read.
+    fn backlog(&self, sessions: usize);
+    /// The platform's clock minus ours.
+    fn skew(&self, seconds: f64);
+}
+
+/// What a source is polled with.
+pub struct Poller {
+    /// Its number.
+    pub source: SourceIx,
+    /// Its platform's side.
+    pub platform: Arc<dyn Platform>,
+    /// The way to it.
+    pub transport: Arc<dyn Transport>,
+    /// Where reports go.
+    pub ledger: Arc<dyn Ledger>,
+    /// Who is told.
+    pub witness: Arc<dyn Witness>,
+    /// Our time.
+    pub clock: Arc<dyn Clock>,
+    /// Its budget.
+    pub limiter: Limiter,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+    /// How far walks had come, as the store remembers.
+    pub walks: Vec<(String, Timestamp)>,
+}
+
+/// How a poller ended that was to make one pass only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Whether the lists were read to their end.
+    pub discovered: bool,
+    /// Pieces of work that failed.
+    pub failures: u32,
+}
+
+struct Done {
+    work: Work,
+    ended: Ended,
+    began: Tick,
+    due: Vec<Due>,
+    walks: Vec<(String, Timestamp)>,
+}
+
+impl Poller {
+    /// Polls until told to stop, or for one complete pass.
+    pub async fn run(mut self, rhythm: Rhythm, once: bool, shutdown: CancellationToken) -> Pass {
+        let walks = std::mem::take(&mut self.walks);
+        let poller = Arc::new(self);
+        let mut polling = Polling {
+            poller,
+            schedule: Schedule::new(rhythm, once),
+            walks,
+            jobs: JoinSet::new(),
+            started: Instant::now(),
+            backlog: watch::channel(0).0,
+            found: tokio::sync::mpsc::channel(64),
+        };
+        polling.run(shutdown).await
+    }
+}
+
+/// A source's loop and what belongs to it.
+struct Polling {
+    poller: Arc<Poller>,
+    schedule: Schedule,
+    walks: Vec<(String, Timestamp)>,
+    jobs: JoinSet<Done>,
+    started: Instant,
+    backlog: watch::Sender<usize>,
+    found: (tokio::sync::mpsc::Sender<Vec<Due>>, tokio::sync::mpsc::Receiver<Vec<Due>>),
+}
+
+enum Event {
+    Stop,
+    Found(Vec<Due>),
+    Over(Result<Done, tokio::task::JoinError>),
+    Awake,
+}
+
+impl Polling {
+    async fn run(&mut self, shutdown: CancellationToken) -> Pass {
+        loop {
+            while let Some(work) = self.schedule.next(self.now()) {
+                self.start(work);
+            }
+            self.tell_backlog();
+            if let Some(failures) = self.schedule.finished_once() {
+                return Pass { discovered: self.schedule.passes() > 0, failures };
+            }
+            match self.select(&shutdown).await {
+                Event::Stop => break,
+                Event::Found(found) => found.into_iter().for_each(|due| self.schedule.offer(due)),
+                Event::Over(over) => self.over(over),
+                Event::Awake => {}
+            }
+        }
+        // Whatever is under way is given up: what it had committed stays, the rest is read again.
+        self.jobs.shutdown().await;
+        Pass { discovered: self.schedule.passes() > 0, failures: 0 }
+    }
+
+    async fn select(&mut self, shutdown: &CancellationToken) -> Event {
+        let wake_at = self.schedule.wake_at().map(|tick| self.started + tick);
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Event::Stop,
+            Some(found) = self.found.1.recv() => Event::Found(found),
+            Some(over) = self.jobs.join_next() => Event::Over(over),
+            () = async { sleep_until(wake_at.unwrap_or_else(Instant::now)).await }, if wake_at.is_some() => Event::Awake,
+            else => Event::Awake,
+        }
+    }
+
+    fn now(&self) -> Tick {
+        self.started.elapsed()
+    }
+
+    fn tell_backlog(&self) {
+        let backlog = self.schedule.backlog();
+        if self.backlog.send_replace(backlog) != backlog {
+            self.poller.witness.backlog(backlog);
+        }
+    }
+
+    fn start(&mut self, work: Work) {
+        let poller = Arc::clone(&self.poller);
+        let job = match &work {
+            Work::Discover => {
+                let walks = &self.walks;
+                let walked = |name: &str| walks.iter().find(|(walk, _)| walk == name).map(|(_, until)| *until);
+                poller.platform.discover(&walked, poller.clock.now())
+            }
+            Work::Read(due) => poller.platform.read(due),
+            Work::Sweep => poller.platform.sweep(),
+            Work::Limits => poller.platform.limits(),
+        };
+        // Readers go on whatever the backlog is; only who adds to it waits.
+        let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
+        let found = self.found.0.clone();
+        let began = self.now();
+        self.jobs.spawn(async move {
+            let mut run = Run { poller: &poller, backlog, found, walks: Vec::new(), due: Vec::new() };
+            let ended = run.job(job, &work).await;
+            Done { work, ended, began, due: run.due, walks: run.walks }
+        });
+    }
+
+    fn over(&mut self, over: Result<Done, tokio::task::JoinError>) {
+        let done = match over {
+            Ok(done) => done,
+            // A job that panics would be a bug; the source's supervisor starts over with a clean plan.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        done.due.into_iter().for_each(|due| self.schedule.offer(due));
+        for (walk, until) in done.walks {
+            self.walks.retain(|(name, _)| *name != walk);
+            self.walks.push((walk, until));
+        }
+        let now = self.now();
+        self.schedule.finished(&done.work, done.ended, done.began, now);
+    }
+}
+
+/// One job under way.
+struct Run<'a> {
+    poller: &'a Poller,
+    backlog: Option<watch::Receiver<usize>>,
+    found: tokio::sync::mpsc::Sender<Vec<Due>>,
+    walks: Vec<(String, Timestamp)>,
+    due: Vec<Due>,
+}
+
+impl Run<'_> {
+    async fn job(&mut self, mut job: Box<dyn Job>, work: &Work) -> Ended {
+        let outcome = self.converse(&mut *job).await;
+        let now = self.poller.clock.now();
+        if matches!(work, Work::Discover) {
+            self.poller.witness.discovered(outcome.as_ref().copied(), now);
+        }
+        match outcome {
+            Ok(()) => {
+                self.poller.witness.succeeded(job.stage(), now);
+                Ended::Well
+            }
+            Err(failure) => {
+                tracing::warn!(stage = job.stage(), %failure, "polling failed; it is tried again");
+                if matches!(failure, Failure::KeyRefused(_)) { Ended::Refused } else { Ended::Failed }
+            }
+        }
+    }
+
+    async fn converse(&mut self, job: &mut dyn Job) -> Result<(), Failure> {
+        let mut input = Input::Begin;
+        let mut asked: Option<(Request, Response)> = None;
+        let mut attempts = 0;
+        loop {
+            match job.next(input) {
+                Output::Fetch(request) => {
+                    if let Some(backlog) = &mut self.backlog {
+                        // The sender lives as long as the poller.
+                        let _ = backlog.wait_for(|waiting| *waiting <= MAX_BACKLOG).await;
+                    }
+                    attempts = 0;
+                    input = self.fetch(request, &mut attempts, &mut asked).await;
+                }
+                Output::Again(reason) => {
+                    let Some((request, _)) = asked.take() else {
+                        return Err(Failure::Nonsense(reason));
+                    };
+                    self.poller.witness.requested(request.endpoint, "undecodable", Duration::ZERO, 0);
+                    if attempts >= ATTEMPTS {
+                        return Err(Failure::Nonsense(reason));
+                    }
+                    sleep(pause(attempts)).await;
+                    input = self.fetch(request, &mut attempts, &mut asked).await;
+                }
+                Output::Commit(items) => {
+                    let times = asked.as_ref().map(|(_, response)| (response.asked_at, response.received_at));
+                    let receipt = self.commit(items, times).await?;
+                    input = Input::Committed(receipt);
+                }
+                Output::Done(Finish::Well) => return Ok(()),
+                Output::Done(Finish::Failed(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    async fn fetch(&self, request: Request, attempts: &mut u32, asked: &mut Option<(Request, Response)>) -> Input {
+        match self.poller.ask(&request, attempts).await {
+            Ok(response) => {
+                *asked = Some((request, response.clone()));
+                Input::Response(response)
+            }
+            Err(failure) => Input::Failed(failure),
+        }
+    }
+
+    async fn commit(&mut self, items: Vec<Item>, times: Option<(Timestamp, Timestamp)>) -> Result<Receipt, Failure> {
+        let walked: Vec<(String, Timestamp)> = items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Walked { walk, until } => Some(((*walk).to_owned(), *until)),
+                _ => None,
+            })
+            .collect();
+        let now = self.poller.clock.now();
+        let (asked_at, received_at) = times.unwrap_or((now, now));
+        let report = Report { source: self.poller.source, asked_at, received_at, items };
+        let mut receipt = self.poller.ledger.commit(report).await.map_err(|error| {
+            tracing::warn!(%error, "what was read is not committed; it is read again");
+            Failure::Transport("not committed")
+        })?;
+        self.walks.extend(walked);
+        let due = std::mem::take(&mut receipt.due);
+        if !due.is_empty() {
+            // Told at once, so that reading begins while the walk goes on; the rest when the walk is over.
+            if let Err(refused) = self.found.send(due).await {
+                self.due.extend(refused.0);
+            }
+        }
+        Ok(receipt)
+    }
+}
+
+impl Poller {
+    /// Asks until there is an answer that a job can use, or the attempts are used up.
+    pub async fn ask(&self, request: &Request, attempts: &mut u32) -> Result<Response, Failure> {
+        loop {
+            *attempts += 1;
+            self.limiter.acquire().await;
+            let asked_at = self.clock.now();
+            let began = Instant::now();
+            let answer = match timeout(self.request_timeout, self.transport.get(request)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(TransportError::Timeout),
+            };
+            let received_at = self.clock.now();
+            let failure = match answer {
+                Ok(answer) => {
+                    let bytes = answer.body.len() as u64;
+                    let code = answer.status.to_string();
+                    self.witness.requested(request.endpoint, &code, began.elapsed(), bytes);
+                    self.note_skew(&answer, asked_at, received_at);
+                    match self.judge(request, &answer, *attempts) {
+                        None => {
+                            return Ok(Response { status: answer.status, body: answer.body, asked_at, received_at });
+                        }
+                        Some(failure) => failure,
+                    }
+                }
+                Err(error) => {
+                    self.witness.requested(request.endpoint, "error", began.elapsed(), 0);
+                    match error {
+                        TransportError::TooLarge(limit) => return Err(Failure::TooLarge(limit)),
+                        TransportError::Timeout => Failure::Transport("timed out"),
+                        TransportError::Connect => Failure::Transport("cannot connect"),
+                        TransportError::Cut => Failure::Transport("answer cut off"),
+                    }
+                }
+            };
+            let is_final = matches!(failure, Failure::KeyRefused(_)) || *attempts >= ATTEMPTS;
+            if is_final {
+                return Err(failure);
+            }
+            tracing::debug!(endpoint = request.endpoint, %failure, attempt = *attempts, "asking again");
+            sleep(pause(*attempts)).await;
+        }
+    }
+
+    /// What is wrong with an answer, unless it is the job's to understand.
+    fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
+        match answer.status {
+            401 => Some(Failure::KeyRefused(401)),
+            // On a single session it may only mean that this one is not ours to read.
+            403 if matches!(request.endpoint, "sessions" | "quota") => Some(Failure::KeyRefused(403)),
+            429 => {
+                self.witness.throttled();
+                let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));
+                self.limiter.pause(jittered(wait.min(LONGEST_PAUSE)));
+                Some(Failure::Throttled)
+            }
+            408 | 500.. => Some(Failure::Status(answer.status)),
+            _ => None,
+        }
+    }
+
+    fn note_skew(&self, answer: &Answer, asked_at: Timestamp, received_at: Timestamp) {
+        let Some(date) = answer.date else { return };
+        // The header counts whole seconds: on average half of one has passed.
+        let theirs = date.seconds() + 0.5;
+        let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
+        self.witness.skew(theirs - ours);
+    }
+}
+
+fn pause(attempts: u32) -> Duration {
+    jittered(FIRST_PAUSE * 2u32.pow(attempts.clamp(1, 8) - 1))
+}
+
+/// A little longer than asked, so that many exporters do not come back at the same instant.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + 0.25 * fastrand::f64())
+}

@@ -1,0 +1,181 @@
+//! How one request gets to the platform and back: over HTTP, or in tests straight into a simulator.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use super::Request;
+use super::tls::{TlsError, client_config};
+use crate::domain::Timestamp;
+
+/// A whole answer, of whatever status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// How long the platform asks us to wait.
+    pub retry_after: Option<Duration>,
+    /// The platform's clock.
+    pub date: Option<Timestamp>,
+    /// The body, decompressed.
+    pub body: Bytes,
+}
+
+/// Why there is no whole answer. Holds nothing of what was sent or received.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TransportError {
+    /// No connection could be made.
+    #[error("cannot connect")]
+    Connect,
+    /// No answer in time.
+    #[error("timed out")]
+    Timeout,
+    /// The answer broke off.
+    #[error("answer cut off")]
+    Cut,
+    /// More than we are ready to read.
+    #[error("answer larger than {0} bytes")]
+    TooLarge(u64),
+}
+
+/// A pending answer.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, TransportError>> + Send + 'a>>;
+
+/// Sends requests to one account.
+pub trait Transport: Send + Sync {
+    /// Sends one request and reads the whole answer.
+    fn get<'a>(&'a self, request: &'a Request) -> Answering<'a>;
+}
+
+/// The largest body that is read into memory at once.
+pub const MAX_BODY: u64 = 64 << 20;
+
+/// HTTP with a bearer token.
+pub struct Http {
+    client: reqwest::Client,
+    base_url: String,
+    key: SecretString,
+    max_body: u64,
+}
+
+/// Why no client could be made.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client cannot be built.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+}
+
+impl Http {
+    /// A client for the account with this key below `base_url` (which has no trailing slash and may have a path).
+    pub fn new(base_url: &str, key: SecretString, timeout: Duration) -> Result<Self, HttpError> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(client_config()?)
+            .user_agent(concat!("agent-session-exporter/", env!("CARGO_PKG_VERSION")))
+            .timeout(timeout)
+            .connect_timeout(timeout.min(Duration::from_secs(10)))
+            // A redirect could carry the key to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| HttpError::Client(error.without_url().to_string()))?;
+        Ok(Self { client, base_url: base_url.to_owned(), key, max_body: MAX_BODY })
+    }
+
+    /// The same with another limit on bodies.
+    pub fn with_max_body(self, max_body: u64) -> Self {
+        Self { max_body, ..self }
+    }
+
+    async fn send(&self, request: &Request) -> Result<Answer, TransportError> {
+        let mut url =
+            reqwest::Url::parse(&format!("{}{}", self.base_url, request.path)).map_err(|_| TransportError::Connect)?;
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(request.query.iter().map(|(name, value)| (*name, value.as_str())));
+        }
+        let mut response = self
+            .client
+            .get(url)
+            .bearer_auth(self.key.expose_secret())
+            .send()
+            .await
+            .map_err(|error| if error.is_timeout() { TransportError::Timeout } else { TransportError::Connect })?;
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
+        let date = header(response.headers(), &DATE).and_then(http_date);
+        if response.content_length().is_some_and(|length| length > self.max_body) {
+            return Err(TransportError::TooLarge(self.max_body));
+        }
+        let mut body = BytesMut::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > self.max_body => {
+                    return Err(TransportError::TooLarge(self.max_body));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) if error.is_timeout() => return Err(TransportError::Timeout),
+                Err(_) => return Err(TransportError::Cut),
+            }
+        }
+        Ok(Answer { status, retry_after, date, body: body.freeze() })
+    }
+}
+
+impl Transport for Http {
+    fn get<'a>(&'a self, request: &'a Request) -> Answering<'a> {
+        Box::pin(self.send(request))
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &reqwest::header::HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Seconds, or an HTTP date, which is taken relative to the platform's own clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = header(headers, &RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(86_400.0)));
+    }
+    let until = http_date(value)?;
+    let now = header(headers, &DATE).and_then(http_date)?;
+    Some(until.since(now)?.into())
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let zoned = jiff::fmt::rfc2822::parse(&text.replace("GMT", "+0000")).ok()?;
+    Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn waits_as_long_as_asked() {
+        for (value, expected) in [
+            ("7", Some(Duration::from_secs(7))),
+            ("0.5", Some(Duration::from_millis(500))),
+            ("Sun, 22 Nov 2026 06:00:30 GMT", Some(Duration::from_secs(30))),
+            ("Sun, 22 Nov 2026 05:00:30 GMT", None),
+            ("-1", None),
+            ("soon", None),
+            ("NaN", None),
+        ] {
+            let headers = headers(&[("retry-after", value), ("date", "Sun, 22 Nov 2026 06:00:00 GMT")]);
+            assert_eq!(retry_after(&headers), expected, "{value}");
+        }
+    }
+}

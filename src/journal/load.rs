@@ -1,0 +1,56 @@
+//! Reads the state back at a start, or after a commit that failed.
+
+use redb::{ReadableDatabase, ReadableTable};
+
+use super::record::decode_series;
+use super::tables::{FOLD_VERSION, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
+use super::{Journal, JournalError};
+use crate::domain::{SessionNo, SourceIx, Timestamp};
+use crate::projection::{Families, Session, SourceRecord, State};
+
+impl Journal {
+    /// The state as of the last commit. Totals of an older fold are folded anew from the log first.
+    pub fn load(&self, now: Timestamp) -> Result<State, JournalError> {
+        if self.meta("fold")?.is_some_and(|fold| fold != FOLD_VERSION) {
+            self.rebuild()?;
+        }
+        let transaction = self.db.begin_read()?;
+        let names = transaction.open_table(NAMES)?;
+        let mut texts = Vec::new();
+        for row in names.iter()? {
+            texts.push(row?.1.value().to_owned());
+        }
+        let mut state = State::new(self.policy, texts.iter().map(String::as_str));
+        // Series first: restoring sources and sessions counts gauges, which are not stored.
+        let mut families = Families::new(self.policy.max_series);
+        for row in transaction.open_table(SERIES)?.iter()? {
+            let (key, value) = row?;
+            decode_series(&mut families, key.value().0, value.value()).map_err(|error| self.damaged(&error))?;
+        }
+        state.restore_totals(families);
+        for row in transaction.open_table(SOURCES)?.iter()? {
+            let record: SourceRecord = postcard::from_bytes(row?.1.value()).map_err(|error| self.damaged(&error))?;
+            state.restore_source(record);
+        }
+        for row in transaction.open_table(WALKS)?.iter()? {
+            let (key, until) = row?;
+            let (ix, walk) = key.value();
+            state.restore_walk(SourceIx(ix), walk, Timestamp::from_micros(until.value()));
+        }
+        for row in transaction.open_table(SESSIONS)?.iter()? {
+            let (no, record) = row?;
+            let session: Session = postcard::from_bytes(record.value()).map_err(|error| self.damaged(&error))?;
+            state.restore_session(SessionNo(no.value()), session, now);
+        }
+        state.restored();
+        Ok(state)
+    }
+
+    /// The record of one session.
+    pub fn session(&self, no: SessionNo) -> Result<Option<Session>, JournalError> {
+        let transaction = self.db.begin_read()?;
+        let sessions = transaction.open_table(SESSIONS)?;
+        let Some(record) = sessions.get(no.0)? else { return Ok(None) };
+        Ok(Some(postcard::from_bytes(record.value())?))
+    }
+}

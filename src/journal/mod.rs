@@ -1,0 +1,213 @@
+//! What we know, on disk: one redb file in which events, cursors and totals change together or not at all.
+//!
+//! The log is the truth: for each session its facts in the order of their commits. Everything else in the file
+//! follows from it and is kept so that a start need not fold a month again: session records (with the cursor), series,
+//! names. Each commit is one transaction over all of them, synced before anybody is told of it; a crash before it
+//! repeats a page, a crash after it changes nothing.
+//!
+//! Retention takes away what was settled long ago: the log of such a session is folded into the base totals first,
+//! so totals stay what they were and can still be folded anew from base and log.
+//!
+//! The file has a format version (a newer one is refused), is locked against a second process, and remembers which
+//! account each source is.
+
+mod archive;
+mod commit;
+mod load;
+mod rebuild;
+mod record;
+mod retention;
+mod tables;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend};
+use thiserror::Error;
+
+pub use archive::{Archive, SessionDetail, SessionFilter, SessionLine, TimelineRow};
+pub use commit::CommitStats;
+pub use rebuild::{Refolded, refold};
+pub use retention::Expired;
+
+use crate::projection::LabelPolicy;
+use tables::{FOLD_VERSION, FORMAT_VERSION, META};
+
+/// The file's name below the storage path.
+pub const FILE_NAME: &str = "journal.redb";
+
+/// Memory for pages of the file; the working set is a few megabytes.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Why the journal cannot be used.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// The folder cannot be made or written to.
+    #[error("cannot use storage path {path}: {source}; give a writable folder with --storage.path")]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("{path} is in use by another process: stop the other exporter or give this one its own --storage.path")]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// There is none.
+    #[error("there is no journal at {path}: has an exporter run with this --storage.path?")]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It was written by a newer version.
+    #[error(
+        "{path} has format {found}, this version reads up to {FORMAT_VERSION}: run the newer exporter again, or start afresh with another --storage.path"
+    )]
+    TooNew {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// It is not a journal, or is damaged.
+    #[error("{path} cannot be read: {reason}; move it away to start afresh from the platform")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A read or write failed.
+    #[error("the journal cannot be written or read: {0}")]
+    Store(String),
+}
+
+macro_rules! store_errors {
+    ($($error:ty),*) => {
+        $(impl From<$error> for JournalError {
+            fn from(error: $error) -> Self {
+                Self::Store(error.to_string())
+            }
+        })*
+    };
+}
+store_errors!(redb::Error, redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+store_errors!(redb::SetDurabilityError, postcard::Error);
+
+/// An open journal. One per process and file.
+#[derive(Clone)]
+pub struct Journal {
+    db: Arc<Database>,
+    path: PathBuf,
+    policy: LabelPolicy,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, making both where they do not exist.
+    pub fn open(folder: &Path, policy: LabelPolicy) -> Result<Self, JournalError> {
+        std::fs::create_dir_all(folder).map_err(|source| JournalError::Folder { path: folder.to_owned(), source })?;
+        let path = folder.join(FILE_NAME);
+        let db = builder().create(&path).map_err(|error| open_error(&path, error))?;
+        Self::with(db, path, policy)
+    }
+
+    /// Opens a journal that must exist already.
+    pub fn open_existing(folder: &Path, policy: LabelPolicy) -> Result<Self, JournalError> {
+        let path = folder.join(FILE_NAME);
+        if !path.exists() {
+            return Err(JournalError::Missing { path });
+        }
+        let db = builder().open(&path).map_err(|error| open_error(&path, error))?;
+        Self::with(db, path, policy)
+    }
+
+    /// A journal over any storage, as tests need it.
+    pub fn with_backend(backend: impl StorageBackend, policy: LabelPolicy) -> Result<Self, JournalError> {
+        let path = PathBuf::from("(memory)");
+        let db = builder().create_with_backend(backend).map_err(|error| open_error(&path, error))?;
+        Self::with(db, path, policy)
+    }
+
+    fn with(db: Database, path: PathBuf, policy: LabelPolicy) -> Result<Self, JournalError> {
+        let journal = Self { db: Arc::new(db), path, policy };
+        match journal.meta("format")? {
+            None => journal.create_tables()?,
+            Some(found) if found > FORMAT_VERSION => {
+                return Err(JournalError::TooNew { path: journal.path, found });
+            }
+            Some(_) => {}
+        }
+        Ok(journal)
+    }
+
+    fn create_tables(&self) -> Result<(), JournalError> {
+        let transaction = self.db.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            meta.insert("format", FORMAT_VERSION)?;
+            meta.insert("fold", FOLD_VERSION)?;
+            meta.insert("events", 0)?;
+        }
+        tables::create_all(&transaction)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<u64>, JournalError> {
+        let transaction = self.db.begin_read()?;
+        match transaction.open_table(META) {
+            Ok(table) => Ok(table.get(key)?.map(|value| value.value())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(self.damaged(&error)),
+        }
+    }
+
+    /// Facts in the log.
+    pub fn events(&self) -> Result<u64, JournalError> {
+        Ok(self.meta("events")?.unwrap_or(0))
+    }
+
+    /// Size of the file in bytes; 0 where there is none.
+    pub fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn damaged(&self, reason: &dyn std::fmt::Display) -> JournalError {
+        JournalError::Damaged { path: self.path.clone(), reason: reason.to_string() }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn open_error(path: &Path, error: DatabaseError) -> JournalError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { path: path.to_owned() },
+        DatabaseError::Storage(redb::StorageError::Io(source))
+            if matches!(
+                source.kind(),
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            JournalError::Folder { path: path.to_owned(), source }
+        }
+        other => JournalError::Damaged { path: path.to_owned(), reason: other.to_string() },
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("path", &self.path).finish_non_exhaustive()
+    }
+}

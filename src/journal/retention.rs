@@ -1,0 +1,100 @@
+//! Takes away what was settled long ago, and keeps its share of the totals.
+
+use redb::{ReadableDatabase, ReadableTable};
+
+use super::rebuild::{empty_like, refold};
+use super::record::{decode_entry, decode_series, encode_series};
+use super::tables::{BASE, LOG, META, SESSIONS, SOURCES};
+use super::{Journal, JournalError};
+use crate::domain::{SessionId, SessionNo, SourceIx, Timestamp};
+use crate::projection::{Families, Metric, Session, State};
+
+/// Sessions taken away in one transaction at most, so that a commit never waits long for it.
+const BATCH: usize = 500;
+
+/// What was taken away.
+#[derive(Debug, Default)]
+pub struct Expired {
+    /// The sessions.
+    pub sessions: Vec<(SourceIx, SessionId)>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+impl Journal {
+    /// Takes away up to a few hundred sessions that settled before `horizon` and were quiet since. From then on
+    /// nothing before `horizon` is counted, so that a session that comes back is not counted twice.
+    ///
+    /// The caller forgets the sessions in its own state and takes over the new `count_from` of the sources.
+    pub fn expire(&self, state: &State, horizon: Timestamp) -> Result<Expired, JournalError> {
+        let mut expired = Expired::default();
+        let mut leaving: Vec<(SessionNo, Session)> = Vec::new();
+        {
+            let transaction = self.db.begin_read()?;
+            for row in transaction.open_table(SESSIONS)?.iter()? {
+                let (no, record) = row?;
+                let session: Session = postcard::from_bytes(record.value())?;
+                let last = session.progress.newest.max(session.finished_at.unwrap_or_default());
+                if session.progress.settled && last < horizon {
+                    leaving.push((SessionNo(no.value()), session));
+                    if leaving.len() == BATCH {
+                        expired.more = true;
+                        break;
+                    }
+                }
+            }
+        }
+        if leaving.is_empty() {
+            return Ok(expired);
+        }
+        let transaction = self.db.begin_write()?;
+        {
+            let mut share = empty_like(state, self.policy);
+            let mut log = transaction.open_table(LOG)?;
+            let mut sessions = transaction.open_table(SESSIONS)?;
+            let mut events = 0;
+            for (no, stored) in &leaving {
+                let mut entries = Vec::new();
+                for row in log.range((no.0, 0)..=(no.0, u32::MAX))? {
+                    let (key, bytes) = row?;
+                    entries.push(decode_entry(*no, key.value().1, bytes.value())?);
+                }
+                refold(&mut share, stored, &entries);
+                for entry in &entries {
+                    events += entry.events.len() as u64;
+                    log.remove((no.0, entry.number))?;
+                }
+                sessions.remove(no.0)?;
+                expired.sessions.push((stored.source, stored.id.clone()));
+            }
+            let mut table = transaction.open_table(BASE)?;
+            let mut base = Families::new(usize::MAX);
+            for row in table.iter()? {
+                let (key, value) = row?;
+                decode_series(&mut base, key.value().0, value.value())?;
+            }
+            base.absorb(share.families());
+            let mut buffer = Vec::new();
+            for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
+                let family = base.family(metric);
+                for index in 0..family.heads().len() {
+                    encode_series(family, index, &mut buffer)?;
+                    let place = u32::try_from(index).expect("series are capped far below 2^32");
+                    table.insert((metric as u8, place), buffer.as_slice())?;
+                }
+            }
+            let mut sources = transaction.open_table(SOURCES)?;
+            for ix in 0..state.source_count() {
+                let ix = SourceIx(u16::try_from(ix).expect("far fewer than 65536 sources"));
+                let mut record = state.source(ix).clone();
+                record.count_from = record.count_from.max(horizon);
+                sources.insert(ix.0, postcard::to_stdvec(&record)?.as_slice())?;
+            }
+            let mut meta = transaction.open_table(META)?;
+            let before = meta.get("events")?.map_or(0, |value| value.value());
+            meta.insert("events", before.saturating_sub(events))?;
+        }
+        transaction.commit()?;
+        Ok(expired)
+    }
+}

@@ -1,0 +1,39 @@
+//! The tables of the file, and its version.
+
+use redb::{TableDefinition, WriteTransaction};
+
+use super::JournalError;
+
+/// The version of everything below; raised when an older exporter could not read the file any more.
+pub(super) const FORMAT_VERSION: u64 = 1;
+
+/// The version of the fold; raised when the same facts come to mean other numbers. Then totals are folded anew.
+pub(super) const FOLD_VERSION: u64 = 1;
+
+/// Single numbers: `format`, `fold`, `events`.
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Label texts by number.
+pub(super) const NAMES: TableDefinition<'_, u32, &str> = TableDefinition::new("names");
+/// Source records by number.
+pub(super) const SOURCES: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("sources");
+/// How far walks over lists have come, in microseconds, by source and walk.
+pub(super) const WALKS: TableDefinition<'_, (u16, &str), i64> = TableDefinition::new("walks");
+/// Session records by number.
+pub(super) const SESSIONS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("sessions");
+/// Log entries by session and place.
+pub(super) const LOG: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("log");
+/// Series by metric and place.
+pub(super) const SERIES: TableDefinition<'_, (u8, u32), &[u8]> = TableDefinition::new("series");
+/// What sessions that are no longer kept had added to the series.
+pub(super) const BASE: TableDefinition<'_, (u8, u32), &[u8]> = TableDefinition::new("base");
+
+pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), JournalError> {
+    transaction.open_table(NAMES)?;
+    transaction.open_table(SOURCES)?;
+    transaction.open_table(WALKS)?;
+    transaction.open_table(SESSIONS)?;
+    transaction.open_table(LOG)?;
+    transaction.open_table(SERIES)?;
+    transaction.open_table(BASE)?;
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! How a report becomes facts: what is known already is dropped, the rest is folded and noted for the journal.
+
+use std::collections::hash_map;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+use thiserror::Error;
+
+use super::fold::Fold;
+use super::session::Session;
+use super::state::{Active, Known, State};
+use crate::domain::{
+    Due, Event, Fact, Item, Label, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx, Timestamp,
+};
+
+/// One session's share of a commit, as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Whose.
+    pub source: SourceIx,
+    /// Which session.
+    pub session: SessionNo,
+    /// Its place in the session's log.
+    pub number: u32,
+    /// When we learnt it, by our clock.
+    pub observed_at: Timestamp,
+    /// The facts, in order. Those with a position continue the stream where the entry before left it.
+    pub events: Vec<Event<NameId>>,
+}
+
+/// A report that contradicts what is committed; the poller has to start over from the committed cursor.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum IntakeError {
+    /// The page does not continue the stream.
+    #[error("events from position {from} of session {id} would leave a hole: {cursor} is the next one")]
+    Hole {
+        /// Which session.
+        id: SessionId,
+        /// Where the page begins.
+        from: u64,
+        /// Where the stream stands.
+        cursor: u64,
+    },
+    /// The session was never seen in a list.
+    #[error("session {0} is not known")]
+    Unknown(SessionId),
+    /// Its record could not be read back.
+    #[error("the record of session {id} cannot be read back: {reason}")]
+    Lost {
+        /// Which session.
+        id: SessionId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl State {
+    /// Takes in one report. Settled sessions that move are read back with `load`.
+    ///
+    /// On an error nothing of the report may be kept: the caller reloads the state from the store.
+    pub fn take_in(
+        &mut self,
+        report: &Report,
+        load: &dyn Fn(SessionNo) -> Result<Session, String>,
+    ) -> Result<Receipt, IntakeError> {
+        let mut receipt = Receipt::default();
+        let ix = report.source;
+        for item in &report.items {
+            match item {
+                Item::Row(row) => self.row(report, row, load, &mut receipt)?,
+                Item::Page { id, from, events } => self.page(report, id, *from, events)?,
+                Item::Beside { id, events } => {
+                    let no = self.active_no(ix, id)?;
+                    for event in events {
+                        self.beside(report, no, event);
+                    }
+                }
+                Item::Skip { id, from, to } => self.skip(report, id, *from, *to)?,
+                Item::ReadUpTo { id, mark } => {
+                    let no = self.active_no(ix, id)?;
+                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("active_no found it");
+                    let progress = &mut active.session.progress;
+                    progress.mark = mark.or(progress.mark);
+                    progress.settled = active.session.run.ended || progress.gone;
+                    self.changes.sessions.insert((ix, no));
+                }
+                Item::Gone { id } => {
+                    let no = self.active_no(ix, id)?;
+                    self.fold(report, no, [Event { at: report.received_at, fact: Fact::Gone }]);
+                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("active_no found it");
+                    active.session.progress.settled = true;
+                }
+                Item::ActiveListed { began } => self.missing(ix, *began, &mut receipt),
+                Item::Walked { walk, until } => {
+                    self.sources[ix.0 as usize].walks.insert((*walk).to_owned(), *until);
+                    self.changes.walks.push((ix, walk, *until));
+                }
+                Item::Limits(limits) => self.sources[ix.0 as usize].limits = limits.clone(),
+            }
+        }
+        Ok(receipt)
+    }
+
+    fn row(
+        &mut self,
+        report: &Report,
+        row: &Row,
+        load: &dyn Fn(SessionNo) -> Result<Session, String>,
+        receipt: &mut Receipt,
+    ) -> Result<(), IntakeError> {
+        let ix = report.source;
+        let source = &mut self.sources[ix.0 as usize];
+        let no = match source.known.entry(row.id.clone()) {
+            hash_map::Entry::Vacant(vacant) => {
+                let count_from = source.record.count_from;
+                let over = row.sighting.finished_at.filter(|_| row.sighting.status.is_terminal());
+                if row.created_at < count_from && over.is_some_and(|at| at < count_from) {
+                    // It ended before counting began: nothing of it will ever be shown, unless it moves again.
+                    return Ok(());
+                }
+                let no = SessionNo(self.next_no);
+                self.next_no += 1;
+                vacant.insert(Known { no, mark: None, settled: false });
+                let agent = self.names.foreign(&row.agent);
+                let session = Session::new(row.id.clone(), ix, agent, row.created_at, count_from);
+                self.track(ix, no, session);
+                self.seed_agent(ix, agent, report.received_at);
+                let fact = Fact::Discovered { agent, created_at: row.created_at };
+                self.fold(report, no, [Event { at: row.created_at, fact }]);
+                receipt.discovered += 1;
+                no
+            }
+            hash_map::Entry::Occupied(mut occupied) => {
+                let known = occupied.get_mut();
+                if known.settled {
+                    if known.mark == Some(row.mark) {
+                        return Ok(());
+                    }
+                    let no = known.no;
+                    let mut session = load(no).map_err(|reason| IntakeError::Lost { id: row.id.clone(), reason })?;
+                    known.settled = false;
+                    session.progress.settled = false;
+                    self.count_phase(ix, self.words.settled, 1u64.wrapping_neg());
+                    self.track(ix, no, session);
+                    self.changes.sessions.insert((ix, no));
+                    no
+                } else {
+                    known.no
+                }
+            }
+        };
+        let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now");
+        active.listed_at = report.asked_at;
+        let session = &active.session;
+        let due = row.always_due || session.progress.mark != Some(row.mark) || row.sighting.status.is_terminal();
+        if due && !session.progress.gone {
+            receipt.due.push(Due {
+                id: row.id.clone(),
+                cursor: session.progress.cursor,
+                mark: Some(row.mark),
+                ended: row.sighting.status.is_terminal(),
+                finished_at: row.sighting.finished_at,
+                started_at: row.sighting.started_at,
+            });
+        }
+        // Lists only make us look; that an ended session was taken up again is for its own stream and status to say.
+        if !session.run.ended {
+            let event = Event { at: row.sighting.since, fact: Fact::Sighted(row.sighting) };
+            self.beside(report, no, &event);
+        }
+        Ok(())
+    }
+
+    fn track(&mut self, ix: SourceIx, no: SessionNo, session: Session) {
+        self.sources[ix.0 as usize].active.insert(no, Active::new(session));
+        self.count_phase(ix, self.words.active, 1);
+    }
+
+    fn page(
+        &mut self,
+        report: &Report,
+        id: &SessionId,
+        from: u64,
+        events: &[Event<SmolStr>],
+    ) -> Result<(), IntakeError> {
+        let no = self.active_no(report.source, id)?;
+        let cursor = self.sources[report.source.0 as usize].active[&no].session.progress.cursor;
+        if from > cursor {
+            return Err(IntakeError::Hole { id: id.clone(), from, cursor });
+        }
+        let known = usize::try_from(cursor - from).unwrap_or(usize::MAX).min(events.len());
+        if known < events.len() {
+            let news: Vec<_> = events[known..].iter().map(|event| self.named(event)).collect();
+            self.fold(report, no, news);
+        }
+        self.duplicates += known as u64;
+        Ok(())
+    }
+
+    fn skip(&mut self, report: &Report, id: &SessionId, from: u64, to: u64) -> Result<(), IntakeError> {
+        let no = self.active_no(report.source, id)?;
+        let cursor = self.sources[report.source.0 as usize].active[&no].session.progress.cursor;
+        if from > cursor {
+            return Err(IntakeError::Hole { id: id.clone(), from, cursor });
+        }
+        if to > cursor {
+            self.fold(report, no, [Event { at: report.received_at, fact: Fact::Lost(to - cursor) }]);
+        }
+        Ok(())
+    }
+
+    /// A fact from beside the stream, if it says anything new.
+    fn beside(&mut self, report: &Report, no: SessionNo, event: &Event<SmolStr>) {
+        let active = self.sources[report.source.0 as usize].active.get_mut(&no).expect("the caller found it");
+        let session = &mut active.session;
+        match &event.fact {
+            Fact::Sighted(sighting) => {
+                if report.asked_at < session.progress.checked_at {
+                    // Asked before a newer answer had arrived: it may tell of an earlier moment.
+                    return;
+                }
+                let is_news = sighting.status != session.status
+                    || (session.started_at.is_none() && sighting.started_at.is_some())
+                    || (sighting.finished_at.is_some() && sighting.finished_at != session.finished_at);
+                if !is_news || (session.run.ended && sighting.status.is_terminal()) {
+                    return;
+                }
+                session.progress.checked_at = report.received_at;
+            }
+            Fact::Ended(_) if session.run.ended => return,
+            Fact::Ended(_) => session.progress.checked_at = report.received_at,
+            Fact::Children(children) if children.iter().all(|child| session.children.contains(child)) => return,
+            _ => {}
+        }
+        let event = self.named(event);
+        let session = &self.sources[report.source.0 as usize].active[&no].session;
+        if let Fact::Totals { steps, models } = &event.fact {
+            let same = steps.is_none_or(|steps| steps == session.steps)
+                && models.iter().all(|row| {
+                    session.models.iter().any(|known| {
+                        known.model == row.model
+                            && known.usage.tokens == row.usage.tokens
+                            && (row.usage.cost.is_none() || known.usage.cost == row.usage.cost)
+                    })
+                });
+            if same {
+                return;
+            }
+        }
+        self.fold(report, no, [event]);
+    }
+
+    /// Active sessions that the list of active sessions did not show.
+    fn missing(&mut self, ix: SourceIx, began: Timestamp, receipt: &mut Receipt) {
+        for active in self.sources[ix.0 as usize].active.values() {
+            let session = &active.session;
+            if active.listed_at < began && !session.progress.settled {
+                receipt.due.push(Due {
+                    id: session.id.clone(),
+                    cursor: session.progress.cursor,
+                    mark: None,
+                    ended: true,
+                    finished_at: session.finished_at,
+                    started_at: session.started_at,
+                });
+            }
+        }
+    }
+
+    fn active_no(&self, ix: SourceIx, id: &SessionId) -> Result<SessionNo, IntakeError> {
+        match self.sources[ix.0 as usize].known.get(id) {
+            Some(known) if !known.settled => Ok(known.no),
+            _ => Err(IntakeError::Unknown(id.clone())),
+        }
+    }
+
+    fn named(&mut self, event: &Event<SmolStr>) -> Event<NameId> {
+        let names = &mut self.names;
+        let fact = event.fact.clone().map(&mut |label, text: SmolStr| match label {
+            Label::Error => names.exact(&text),
+            Label::Agent | Label::Model | Label::Tool => names.foreign(&text),
+        });
+        Event { at: event.at, fact }
+    }
+
+    /// Folds facts of one session and notes them for the journal.
+    fn fold(&mut self, report: &Report, no: SessionNo, events: impl IntoIterator<Item = Event<NameId>>) {
+        let ix = report.source;
+        let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("the caller found it");
+        let session = &mut active.session;
+        let entry = self.changes.entry(ix, no, session, report.received_at);
+        let mut fold = Fold { families: &mut self.families, words: &self.words, now: report.received_at };
+        for event in events {
+            fold.apply(session, &event);
+            entry.events.push(event);
+        }
+        self.show(ix, no, report.received_at);
+    }
+}

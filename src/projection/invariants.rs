@@ -1,0 +1,100 @@
+//! What always holds, by name: checked after each commit in debug builds, by the property tests, and by `verify`.
+
+use std::collections::HashMap;
+
+use super::family::SeriesKey;
+use super::metric::{Kind, Metric};
+use super::state::State;
+
+/// A named truth about every state.
+pub struct Invariant {
+    /// What to call it when it breaks.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub holds: fn(&State) -> bool,
+}
+
+/// All of them.
+pub const INVARIANTS: &[Invariant] = &[
+    Invariant { name: "sessions-by-status-equal-the-active-sessions", holds: sessions_by_status },
+    Invariant { name: "oldest-in-status-is-the-oldest-active-session", holds: oldest_in_status },
+    Invariant { name: "every-end-is-an-entry-into-its-status", holds: ends_are_entries },
+    Invariant { name: "every-failed-turn-has-one-error-type", holds: failures_have_types },
+    Invariant { name: "measured-durations-never-exceed-what-is-measured", holds: durations_are_bounded },
+    Invariant { name: "failed-tool-calls-never-exceed-tool-calls", holds: tool_failures_are_calls },
+];
+
+/// The names of those that do not hold.
+pub fn broken_invariants(state: &State) -> Vec<&'static str> {
+    INVARIANTS.iter().filter(|invariant| !(invariant.holds)(state)).map(|invariant| invariant.name).collect()
+}
+
+fn sum(state: &State, metric: Metric, pick: impl Fn(&SeriesKey) -> bool) -> u64 {
+    let family = state.families().family(metric);
+    family.heads().iter().enumerate().filter(|(_, head)| pick(&head.key)).map(|(i, _)| family.value(i)).sum()
+}
+
+fn observations(state: &State, metric: Metric) -> u64 {
+    debug_assert!(matches!(metric.kind(), Kind::Histogram(_)), "only histograms are observed");
+    let family = state.families().family(metric);
+    let buckets = metric.bounds().len() + 1;
+    (0..family.heads().len()).map(|i| family.values(i)[..buckets].iter().sum::<u64>()).sum()
+}
+
+fn visible(state: &State) -> HashMap<SeriesKey, (u64, i64)> {
+    let mut expected: HashMap<SeriesKey, (u64, i64)> = HashMap::new();
+    for (_, session) in state.active_sessions() {
+        if session.status.is_terminal() || session.progress.gone {
+            continue;
+        }
+        let labels = [state.words.status(session.status), super::Names::NONE];
+        let key = SeriesKey { source: session.source, agent: session.agent, labels };
+        let at = session.since.micros();
+        let entry = expected.entry(key).or_insert((0, at));
+        *entry = (entry.0 + 1, entry.1.min(at));
+    }
+    expected
+}
+
+fn sessions_by_status(state: &State) -> bool {
+    // Where agents overflow, only the sum can be compared.
+    let expected = visible(state);
+    let total: u64 = expected.values().map(|(count, _)| count).sum();
+    let overflowed = state.families().overflowed(Metric::Sessions) > 0;
+    sum(state, Metric::Sessions, |_| true) == total
+        && (overflowed
+            || expected.iter().all(|(key, (count, _))| state.families().get(Metric::Sessions, *key) == *count))
+}
+
+fn oldest_in_status(state: &State) -> bool {
+    state.families().overflowed(Metric::Sessions) > 0
+        || visible(state).iter().all(|(key, (_, oldest))| {
+            state.families().get(Metric::OldestInStatus, *key) == u64::try_from(*oldest).unwrap_or(0)
+        })
+}
+
+fn ends_are_entries(state: &State) -> bool {
+    crate::domain::Status::ALL.into_iter().filter(|status| status.is_terminal()).all(|status| {
+        let word = state.words.status(status);
+        sum(state, Metric::SessionsFinished, |key| key.labels[0] == word)
+            == sum(state, Metric::StatusChanges, |key| key.labels[0] == word)
+    })
+}
+
+fn failures_have_types(state: &State) -> bool {
+    use crate::domain::TurnOutcome::{Failed, TimedOut};
+    let failed = [state.words.outcome(Failed), state.words.outcome(TimedOut)];
+    sum(state, Metric::TurnFailures, |_| true)
+        == sum(state, Metric::TurnsFinished, |key| failed.contains(&key.labels[0]))
+}
+
+fn durations_are_bounded(state: &State) -> bool {
+    let all = |_: &SeriesKey| true;
+    observations(state, Metric::SessionDuration) <= sum(state, Metric::SessionsFinished, all)
+        && observations(state, Metric::TurnDuration) <= sum(state, Metric::TurnsFinished, all)
+        && observations(state, Metric::ToolCallDuration) <= sum(state, Metric::ToolCalls, all)
+}
+
+fn tool_failures_are_calls(state: &State) -> bool {
+    sum(state, Metric::ToolCallFailures, |_| true) <= sum(state, Metric::ToolCalls, |_| true)
+}

@@ -1,0 +1,241 @@
+//! Every measure that is folded from facts: what kind of number it is and which labels tell its series apart.
+
+use crate::domain::Span;
+
+/// A label of a series, besides `source`, which every series has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// The session's agent (with it comes `platform`).
+    Agent,
+    /// A session status.
+    Status,
+    /// A turn's outcome or an answer's verdict.
+    Outcome,
+    /// A closed set of error codes.
+    ErrorType,
+    /// A model.
+    Model,
+    /// A tool.
+    Tool,
+    /// Where a price comes from.
+    Basis,
+    /// Active or settled.
+    Phase,
+    /// Why an event could not be decoded, from a closed set.
+    Reason,
+}
+
+impl Dimension {
+    /// The label's name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Status => "status",
+            Self::Outcome => "outcome",
+            Self::ErrorType => "error_type",
+            Self::Model => "model",
+            Self::Tool => "tool",
+            Self::Basis => "basis",
+            Self::Phase => "phase",
+            Self::Reason => "reason",
+        }
+    }
+
+    /// Whether its values are chosen by the platform's users, so that their number has to be bounded.
+    pub const fn is_free(self) -> bool {
+        matches!(self, Self::Agent | Self::Model | Self::Tool)
+    }
+}
+
+/// What kind of number a measure is, and in which unit it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Only grows; kept in billionths of a dollar.
+    CounterNanoUsd,
+    /// A present number.
+    Gauge,
+    /// A point in time, kept in microseconds; 0 is none yet.
+    Time,
+    /// A distribution of durations, kept in microseconds, over these upper bounds.
+    Histogram(&'static [Span]),
+}
+
+impl Kind {
+    /// Numbers a series holds: one, or a histogram's buckets (the infinite one included) and then their sum.
+    pub const fn width(self) -> usize {
+        match self {
+            Self::Histogram(bounds) => bounds.len() + 2,
+            _ => 1,
+        }
+    }
+}
+
+const fn seconds<const N: usize>(bounds: [u64; N]) -> [Span; N] {
+    let mut spans = [Span::ZERO; N];
+    let mut i = 0;
+    while i < N {
+        spans[i] = Span::from_secs(bounds[i]);
+        i += 1;
+    }
+    spans
+}
+
+const fn millis<const N: usize>(bounds: [u64; N]) -> [Span; N] {
+    let mut spans = [Span::ZERO; N];
+    let mut i = 0;
+    while i < N {
+        spans[i] = Span::from_micros(bounds[i] * 1000);
+        i += 1;
+    }
+    spans
+}
+
+/// Agent work reaches into hours; OpenTelemetry's own buckets stop at 82 seconds.
+const WORK: &[Span] = &seconds([1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800]);
+const MODEL_CALL: &[Span] = &millis([100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000]);
+const TOOL_CALL: &[Span] = &millis([50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000]);
+
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $kind:expr, [$($dim:ident),*], $stored:literal;)*) => {
+        /// A folded measure. The numbers are written into the store: never reuse one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Metric { $($(#[doc = $doc])* $name = $code,)* }
+
+        impl Metric {
+            /// Every measure, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What kind of number it is.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$name => $kind,)* }
+            }
+
+            /// The labels of its series, besides `source` (and `platform`, which comes with `agent`).
+            pub const fn dimensions(self) -> &'static [Dimension] {
+                match self { $(Self::$name => &[$(Dimension::$dim,)*],)* }
+            }
+
+            /// Whether it is kept in the store; the others follow from the sessions themselves.
+            pub const fn is_stored(self) -> bool {
+                match self { $(Self::$name => $stored,)* }
+            }
+
+            /// The measure with this number in the store.
+            pub fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Sessions now in each status that is not an end.
+    Sessions = 1, Kind::Gauge, [Agent, Status], false;
+    /// Sessions created.
+    SessionsCreated = 2, Kind::Counter, [Agent], true;
+    /// Entries into each status.
+    StatusChanges = 3, Kind::Counter, [Agent, Status], true;
+    /// Sessions that ended.
+    SessionsFinished = 4, Kind::Counter, [Agent, Status], true;
+    /// The agents' own verdicts.
+    SessionOutcomes = 5, Kind::Counter, [Agent, Outcome], true;
+    /// Started to finished.
+    SessionDuration = 6, Kind::Histogram(WORK), [Agent, Status], true;
+    /// Created to started.
+    SessionQueue = 7, Kind::Histogram(WORK), [Agent], true;
+    /// When the session that is longest in a status entered it.
+    OldestInStatus = 8, Kind::Time, [Agent, Status], false;
+    /// When a session last ended so.
+    LastFinished = 9, Kind::Time, [Agent, Status], true;
+    /// Turns begun.
+    TurnsStarted = 10, Kind::Counter, [Agent], true;
+    /// Turns over.
+    TurnsFinished = 11, Kind::Counter, [Agent, Outcome], true;
+    /// Turns that failed or ran out of time.
+    TurnFailures = 12, Kind::Counter, [Agent, ErrorType], true;
+    /// How long turns took.
+    TurnDuration = 13, Kind::Histogram(WORK), [Agent, Outcome], true;
+    /// Steps taken.
+    Steps = 14, Kind::Counter, [Agent], true;
+    /// Child sessions started.
+    Subagents = 15, Kind::Counter, [Agent], true;
+    /// Prompt tokens, cached ones included.
+    InputTokens = 16, Kind::Counter, [Agent, Model], true;
+    /// Generated tokens, reasoning included.
+    OutputTokens = 17, Kind::Counter, [Agent, Model], true;
+    /// Prompt tokens read from a cache.
+    CacheReadTokens = 18, Kind::Counter, [Agent, Model], true;
+    /// Prompt tokens written to a cache.
+    CacheWriteTokens = 19, Kind::Counter, [Agent, Model], true;
+    /// Tokens spent on reasoning.
+    ReasoningTokens = 20, Kind::Counter, [Agent, Model], true;
+    /// Cost.
+    Cost = 21, Kind::CounterNanoUsd, [Agent, Model, Basis], true;
+    /// How long the model took to answer.
+    ModelCallDuration = 22, Kind::Histogram(MODEL_CALL), [Agent, Model], true;
+    /// Tool calls.
+    ToolCalls = 23, Kind::Counter, [Agent, Tool], true;
+    /// Tool calls that failed.
+    ToolCallFailures = 24, Kind::Counter, [Agent, Tool, ErrorType], true;
+    /// How long tools took.
+    ToolCallDuration = 25, Kind::Histogram(TOOL_CALL), [Agent, Tool], true;
+    /// Stream events folded.
+    EventsIngested = 40, Kind::Counter, [], true;
+    /// Stream events that were gone before they could be read.
+    EventsLost = 41, Kind::Counter, [], true;
+    /// Stream events of unknown type.
+    EventsUnknown = 42, Kind::Counter, [], true;
+    /// Running totals that fell.
+    UsageDecreases = 43, Kind::Counter, [], true;
+    /// Ended sessions that were taken up again.
+    SessionsReopened = 44, Kind::Counter, [], true;
+    /// Sessions the platform no longer knows.
+    SessionsGone = 45, Kind::Counter, [], true;
+    /// Durations that came out negative and were counted as zero.
+    NegativeDurations = 46, Kind::Counter, [], true;
+    /// Sessions known, by whether they are still being read.
+    SessionsTracked = 47, Kind::Gauge, [Phase], false;
+    /// Time of the newest event folded.
+    EventWatermark = 48, Kind::Time, [], true;
+    /// Stream events of a known type whose content does not fit.
+    EventsUndecoded = 49, Kind::Counter, [Reason], true;
+}
+
+impl Metric {
+    /// The upper bounds of its buckets, if it has any.
+    pub const fn bounds(self) -> &'static [Span] {
+        match self.kind() {
+            Kind::Histogram(bounds) => bounds,
+            _ => &[],
+        }
+    }
+
+    /// Which of the two values behind the agent in a series' key are chosen by users.
+    pub fn free_positions(self) -> [bool; 2] {
+        let rest = self.dimensions().get(1..).unwrap_or_default();
+        [rest.first(), rest.get(1)].map(|dimension| dimension.is_some_and(|dimension| dimension.is_free()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_come_back() {
+        for &metric in Metric::ALL {
+            assert_eq!(Metric::from_code(metric as u8), Some(metric));
+        }
+        assert_eq!(Metric::from_code(0), None);
+    }
+
+    #[test]
+    fn bounds_ascend() {
+        for &metric in Metric::ALL {
+            assert!(metric.bounds().is_sorted_by(|a, b| a < b), "{metric:?}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What it means: a pure fold of facts into the life of each session and into totals.
+//!
+//! [`State`] is everything known. Its one writer hands it reports ([`State::take_in`]); it drops what is known
+//! already, turns the rest into facts, folds them ([`fold::Fold`]) and keeps a list of what changed, which the journal
+//! makes durable in one transaction. Readers get a [`Snapshot`]: the same numbers, shared, never changing.
+//!
+//! All numbers are whole (counts, microseconds, billionths of a dollar), so sums do not depend on the order of
+//! addition, and a fold of the same facts is the same to the last digit: that is what lets totals be checked.
+
+mod family;
+mod fold;
+mod intake;
+mod invariants;
+mod metric;
+mod names;
+mod session;
+mod snapshot;
+mod state;
+mod vocabulary;
+
+pub use family::{Families, Family, Head, SeriesKey};
+pub use fold::Fold;
+pub use intake::{Entry, IntakeError};
+pub use invariants::{INVARIANTS, Invariant, broken_invariants};
+pub use metric::{Dimension, Kind, Metric};
+pub use names::{LabelPolicy, Names, OVERFLOW, UNKNOWN};
+pub use session::{LoopState, OpenCall, Progress, Run, Session, Turn};
+pub use snapshot::{Snapshot, SourceView};
+pub use state::{Changes, SourceRecord, State};
+pub use vocabulary::{OTHER_ERROR, Vocabulary};

@@ -1,0 +1,477 @@
+//! Everything known, in memory: names, sources, sessions and totals; loaded from the store, changed by one writer.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+
+use super::family::{Families, Head, SeriesKey};
+use super::fold::Fold;
+use super::intake::Entry;
+use super::metric::Metric;
+use super::names::{LabelPolicy, Names};
+use super::session::Session;
+use super::snapshot::{Snapshot, SourceView};
+use super::vocabulary::Vocabulary;
+use crate::domain::{Capabilities, Fact, Limits, Mark, NameId, SessionId, SessionNo, SourceIx, Status, Timestamp};
+
+/// A source, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The value of its label `source`.
+    pub name: String,
+    /// Its platform.
+    pub platform: String,
+    /// Which account it is: a text that differs between accounts and holds no secret.
+    pub account: String,
+    /// A fingerprint of its key, to notice a change of key.
+    pub key_print: u64,
+    /// Nothing before this is counted.
+    pub count_from: Timestamp,
+}
+
+/// What is kept of every session ever seen; all that is kept in memory of a settled one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) no: SessionNo,
+    pub(super) mark: Option<Mark>,
+    pub(super) settled: bool,
+}
+
+/// A session that is still being read.
+#[derive(Clone, Debug)]
+pub(super) struct Active {
+    pub(super) session: Session,
+    /// When a list last showed it.
+    pub(super) listed_at: Timestamp,
+    /// Where it stands in the gauge of sessions by status.
+    shown: Option<(u32, Timestamp)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) record: SourceRecord,
+    pub(super) capabilities: Option<&'static Capabilities>,
+    pub(super) known: HashMap<SessionId, Known, RandomState>,
+    pub(super) active: HashMap<SessionNo, Active, RandomState>,
+    pub(super) walks: BTreeMap<String, Timestamp>,
+    pub(super) limits: Limits,
+}
+
+/// What a commit has to make durable.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// New log entries, one per session.
+    pub entries: Vec<Entry>,
+    /// Sessions whose record changed.
+    pub sessions: BTreeSet<(SourceIx, SessionNo)>,
+    /// How far walks have come.
+    pub walks: Vec<(SourceIx, &'static str, Timestamp)>,
+    /// Sources that are new or changed.
+    pub sources: BTreeSet<SourceIx>,
+    /// Where each session's entry stands.
+    open: HashMap<SessionNo, usize, RandomState>,
+}
+
+impl Changes {
+    /// The entry of this commit that takes the session's facts.
+    pub(super) fn entry(
+        &mut self,
+        source: SourceIx,
+        no: SessionNo,
+        session: &mut Session,
+        observed_at: Timestamp,
+    ) -> &mut Entry {
+        let place = *self.open.entry(no).or_insert_with(|| {
+            let number = session.progress.entries;
+            session.progress.entries += 1;
+            self.sessions.insert((source, no));
+            self.entries.push(Entry { source, session: no, number, observed_at, events: Vec::new() });
+            self.entries.len() - 1
+        });
+        &mut self.entries[place]
+    }
+}
+
+impl Active {
+    pub(super) fn new(session: Session) -> Self {
+        Self { session, listed_at: Timestamp::default(), shown: None }
+    }
+}
+
+/// The state.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(super) names: Names,
+    pub(super) words: Vocabulary,
+    pub(super) families: Families,
+    pub(super) sources: Vec<Source>,
+    pub(super) next_no: u32,
+    pub(super) changes: Changes,
+    /// Sessions by since when they are in their status; one set per series of the gauge.
+    by_status: Vec<BTreeSet<(Timestamp, SessionNo)>>,
+    names_saved: usize,
+    /// Events that came again, since the start of the process.
+    pub(super) duplicates: u64,
+}
+
+impl State {
+    /// A state that knows nothing but these names, in the order of their numbers.
+    pub fn new<'a>(policy: LabelPolicy, stored_names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut names = Names::new(policy);
+        let mut names_saved = 0;
+        for name in stored_names {
+            names.exact(name);
+            names_saved += 1;
+        }
+        let words = Vocabulary::new(&mut names);
+        Self {
+            words,
+            names,
+            families: Families::new(policy.max_series),
+            sources: Vec::new(),
+            next_no: 0,
+            changes: Changes::default(),
+            by_status: Vec::new(),
+            names_saved,
+            duplicates: 0,
+        }
+    }
+
+    /// Events that came again and were dropped, since the start of the process.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Puts back a source; sources come in the order of their numbers.
+    pub fn restore_source(&mut self, record: SourceRecord) -> SourceIx {
+        let ix = SourceIx(u16::try_from(self.sources.len()).expect("far fewer than 65536 sources"));
+        self.sources.push(Source {
+            record,
+            capabilities: None,
+            known: HashMap::default(),
+            active: HashMap::default(),
+            walks: BTreeMap::new(),
+            limits: Limits::default(),
+        });
+        self.count_phase(ix, self.words.active, 0);
+        self.count_phase(ix, self.words.settled, 0);
+        ix
+    }
+
+    /// Enters a new source, to be saved with the next commit.
+    pub fn add_source(&mut self, record: SourceRecord) -> SourceIx {
+        let ix = self.restore_source(record);
+        self.changes.sources.insert(ix);
+        for metric in [Metric::EventsIngested, Metric::EventsLost, Metric::EventsUnknown, Metric::UsageDecreases]
+            .into_iter()
+            .chain([Metric::SessionsReopened, Metric::SessionsGone, Metric::NegativeDurations])
+        {
+            self.families.seed(metric, SeriesKey::of_source(ix), self.sources[ix.0 as usize].record.count_from);
+        }
+        ix
+    }
+
+    /// Changes what is stored of a source.
+    pub fn update_source(&mut self, ix: SourceIx, record: SourceRecord) {
+        self.sources[ix.0 as usize].record = record;
+        self.changes.sources.insert(ix);
+    }
+
+    /// Says what the platform of a source can tell. Without it no zero series are made for its agents.
+    pub fn attach(&mut self, ix: SourceIx, capabilities: &'static Capabilities) {
+        self.sources[ix.0 as usize].capabilities = Some(capabilities);
+        // Gauges are not stored: those of agents known from before begin at zero again.
+        let created = self.families.family(Metric::SessionsCreated).heads();
+        let agents: Vec<Head> = created.iter().filter(|head| head.key.source == ix).copied().collect();
+        for head in agents {
+            self.seed_gauges(ix, head.key.agent, capabilities, head.born);
+        }
+    }
+
+    fn seed_gauges(&mut self, ix: SourceIx, agent: NameId, capabilities: &Capabilities, now: Timestamp) {
+        for status in capabilities.statuses.iter().copied().chain([Status::Other]) {
+            if !status.is_terminal() {
+                self.families.seed(Metric::Sessions, gauge_key(ix, agent, self.words.status(status)), now);
+            }
+        }
+    }
+
+    /// Puts back how far a walk has come.
+    pub fn restore_walk(&mut self, ix: SourceIx, walk: &str, until: Timestamp) {
+        self.sources[ix.0 as usize].walks.insert(walk.to_owned(), until);
+    }
+
+    /// Puts back a session.
+    pub fn restore_session(&mut self, no: SessionNo, session: Session, now: Timestamp) {
+        self.next_no = self.next_no.max(no.0 + 1);
+        let source = &mut self.sources[session.source.0 as usize];
+        let ix = session.source;
+        let settled = session.progress.settled;
+        source.known.insert(session.id.clone(), Known { no, mark: session.progress.mark, settled });
+        let phase = if settled { self.words.settled } else { self.words.active };
+        if !settled {
+            source.active.insert(no, Active::new(session));
+            self.show(ix, no, now);
+        }
+        self.count_phase(ix, phase, 1);
+    }
+
+    /// Puts back the stored totals; before anything else, since sources and sessions add gauges to them.
+    pub fn restore_totals(&mut self, totals: Families) {
+        self.families = totals;
+    }
+
+    /// Everything is back: what was restored needs no saving.
+    pub fn restored(&mut self) {
+        self.families.take_dirty();
+    }
+
+    /// What the next commit will make durable.
+    pub fn pending(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Sources ever seen.
+    pub fn source_count(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// A source's record by number.
+    pub fn source(&self, ix: SourceIx) -> &SourceRecord {
+        &self.sources[ix.0 as usize].record
+    }
+
+    /// The number of the source with this name.
+    pub fn find_source(&self, name: &str) -> Option<SourceIx> {
+        let place = self.sources.iter().position(|source| source.record.name == name)?;
+        Some(SourceIx(u16::try_from(place).expect("far fewer than 65536 sources")))
+    }
+
+    /// How far a walk of a source has come.
+    pub fn walked(&self, ix: SourceIx, walk: &str) -> Option<Timestamp> {
+        self.sources[ix.0 as usize].walks.get(walk).copied()
+    }
+
+    /// How far all walks of a source have come.
+    pub fn walks(&self, ix: SourceIx) -> Vec<(String, Timestamp)> {
+        self.sources[ix.0 as usize].walks.iter().map(|(walk, until)| (walk.clone(), *until)).collect()
+    }
+
+    /// The sessions of a source that were discovered last.
+    pub fn recent_sessions(&self, ix: SourceIx, count: usize) -> Vec<SessionId> {
+        let mut newest = BTreeMap::new();
+        for (id, known) in &self.sources[ix.0 as usize].known {
+            newest.insert(std::cmp::Reverse(known.no), id.clone());
+            if newest.len() > count {
+                newest.pop_last();
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// From now on nothing before `horizon` is counted of sessions that are not known.
+    pub fn count_from(&mut self, horizon: Timestamp) {
+        for source in &mut self.sources {
+            source.record.count_from = source.record.count_from.max(horizon);
+        }
+    }
+
+    /// A session that is still being read, by number.
+    pub fn session(&self, ix: SourceIx, no: SessionNo) -> Option<&Session> {
+        self.sources[ix.0 as usize].active.get(&no).map(|active| &active.session)
+    }
+
+    /// All sessions that are still being read.
+    pub fn active_sessions(&self) -> impl Iterator<Item = (SessionNo, &Session)> {
+        self.sources.iter().flat_map(|source| source.active.iter().map(|(no, active)| (*no, &active.session)))
+    }
+
+    /// Sessions of a source ever seen: active, settled.
+    pub fn session_counts(&self, ix: SourceIx) -> (usize, usize) {
+        let source = &self.sources[ix.0 as usize];
+        (source.active.len(), source.known.len() - source.active.len())
+    }
+
+    /// The dictionary.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The totals.
+    pub fn families(&self) -> &Families {
+        &self.families
+    }
+
+    /// The stored series that changed since the last call, and the number of the first name that is not saved yet.
+    pub fn take_unsaved(&mut self) -> (Vec<(Metric, u32)>, usize) {
+        (self.families.take_dirty(), self.names_saved)
+    }
+
+    /// Whether there is anything to commit.
+    pub fn has_changes(&self) -> bool {
+        let changes = &self.changes;
+        !(changes.entries.is_empty()
+            && changes.sessions.is_empty()
+            && changes.walks.is_empty()
+            && changes.sources.is_empty())
+    }
+
+    /// The changes are durable: forgets them, and of settled sessions everything but that they exist.
+    pub fn committed(&mut self) {
+        self.names_saved = self.names.len();
+        let changes = std::mem::take(&mut self.changes);
+        for (ix, no) in changes.sessions {
+            let source = &mut self.sources[ix.0 as usize];
+            if source.active.get(&no).is_some_and(|active| active.session.progress.settled) {
+                let gone = source.active.remove(&no).expect("it was just there");
+                let known = source.known.get_mut(&gone.session.id).expect("every session is known");
+                *known = Known { no, mark: gone.session.progress.mark, settled: true };
+                self.count_phase(ix, self.words.active, 1u64.wrapping_neg());
+                self.count_phase(ix, self.words.settled, 1);
+            }
+        }
+    }
+
+    /// Forgets a settled session altogether (its retention is over).
+    pub fn forget(&mut self, ix: SourceIx, id: &SessionId) {
+        let source = &mut self.sources[ix.0 as usize];
+        if source.known.get(id).is_some_and(|known| known.settled) {
+            source.known.remove(id);
+            self.count_phase(ix, self.words.settled, 1u64.wrapping_neg());
+        }
+    }
+
+    /// Folds one log entry into a session that is being rebuilt.
+    pub fn refold(&mut self, session: &mut Session, entry: &Entry) {
+        let mut fold = Fold { families: &mut self.families, words: &self.words, now: entry.observed_at };
+        for event in &entry.events {
+            fold.apply(session, event);
+        }
+    }
+
+    /// Sets all totals to zero, to be folded again.
+    pub fn clear_totals(&mut self) {
+        self.families.clear();
+    }
+
+    /// Adds totals that were folded elsewhere.
+    pub fn absorb(&mut self, totals: &Families) {
+        self.families.absorb(totals);
+    }
+
+    /// The session a log's first fact speaks of.
+    pub fn session_of_log(id: SessionId, source: SourceIx, count_from: Timestamp, first: &Entry) -> Option<Session> {
+        match first.events.first()?.fact {
+            Fact::Discovered { agent, created_at } => Some(Session::new(id, source, agent, created_at, count_from)),
+            _ => None,
+        }
+    }
+
+    /// All there is to show, shared with readers.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            names: self.names.texts(),
+            families: self.families.share(),
+            overflowed: Metric::ALL.iter().map(|&metric| self.families.overflowed(metric)).collect(),
+            sources: self
+                .sources
+                .iter()
+                .map(|source| SourceView {
+                    name: source.record.name.as_str().into(),
+                    platform: source.record.platform.as_str().into(),
+                    attached: source.capabilities.is_some(),
+                    limits: source.limits.clone(),
+                    active: source.active.len(),
+                    settled: source.known.len() - source.active.len(),
+                })
+                .collect::<Arc<[_]>>(),
+        }
+    }
+
+    pub(super) fn count_phase(&mut self, ix: SourceIx, phase: NameId, by: u64) {
+        let key = SeriesKey { labels: [phase, Names::NONE], ..SeriesKey::of_source(ix) };
+        self.families.add(Metric::SessionsTracked, key, by, Timestamp::default());
+    }
+
+    /// Brings the gauges of sessions by status up to date with one session.
+    pub(super) fn show(&mut self, ix: SourceIx, no: SessionNo, now: Timestamp) {
+        let Some(active) = self.sources[ix.0 as usize].active.get_mut(&no) else { return };
+        let session = &active.session;
+        let hidden = session.status.is_terminal() || session.progress.gone;
+        let wanted = (!hidden).then(|| {
+            let key = gauge_key(ix, session.agent, self.words.status(session.status));
+            (self.families.seed(Metric::Sessions, key, now), session.since)
+        });
+        let shown = std::mem::replace(&mut active.shown, wanted);
+        if shown == wanted {
+            return;
+        }
+        if let Some((series, since)) = shown {
+            self.by_status[series as usize].remove(&(since, no));
+            self.refresh_gauge(series, now);
+        }
+        if let Some((series, since)) = wanted {
+            if self.by_status.len() <= series as usize {
+                self.by_status.resize_with(series as usize + 1, BTreeSet::new);
+            }
+            self.by_status[series as usize].insert((since, no));
+            self.refresh_gauge(series, now);
+        }
+    }
+
+    fn refresh_gauge(&mut self, series: u32, now: Timestamp) {
+        let set = &self.by_status[series as usize];
+        let count = set.len() as u64;
+        let oldest = set.first().map_or(0, |(since, _)| u64::try_from(since.micros()).unwrap_or(0));
+        self.families.set_at(Metric::Sessions, series, count);
+        let key = self.families.family(Metric::Sessions).heads()[series as usize].key;
+        let series = self.families.seed(Metric::OldestInStatus, key, now);
+        self.families.set_at(Metric::OldestInStatus, series, oldest);
+    }
+
+    /// Makes every series of an agent that can be told beforehand exist at zero, so that its first increment shows.
+    pub(super) fn seed_agent(&mut self, ix: SourceIx, agent: NameId, now: Timestamp) {
+        let Some(capabilities) = self.sources[ix.0 as usize].capabilities else { return };
+        let created = gauge_key(ix, agent, Names::NONE);
+        let before = self.families.family(Metric::SessionsCreated).heads().len();
+        self.families.seed(Metric::SessionsCreated, created, now);
+        if self.families.family(Metric::SessionsCreated).heads().len() == before {
+            return;
+        }
+        for metric in [Metric::TurnsStarted, Metric::Steps, Metric::SessionQueue] {
+            self.families.seed(metric, created, now);
+        }
+        if capabilities.subagents {
+            self.families.seed(Metric::Subagents, created, now);
+        }
+        for status in capabilities.statuses.iter().copied().chain([Status::Other]) {
+            let key = gauge_key(ix, agent, self.words.status(status));
+            self.families.seed(Metric::StatusChanges, key, now);
+            if status.is_terminal() {
+                self.families.seed(Metric::SessionsFinished, key, now);
+                self.families.seed(Metric::SessionDuration, key, now);
+            }
+        }
+        self.seed_gauges(ix, agent, capabilities, now);
+        for outcome in crate::domain::TurnOutcome::ALL {
+            let key = gauge_key(ix, agent, self.words.outcome(outcome));
+            self.families.seed(Metric::TurnsFinished, key, now);
+            self.families.seed(Metric::TurnDuration, key, now);
+        }
+        if capabilities.verdicts {
+            for verdict in crate::domain::Verdict::ALL {
+                self.families.seed(Metric::SessionOutcomes, gauge_key(ix, agent, self.words.verdict(verdict)), now);
+            }
+        }
+        for error in capabilities.error_types.iter().copied().chain([super::vocabulary::OTHER_ERROR]) {
+            let error = self.names.exact(error);
+            self.families.seed(Metric::TurnFailures, gauge_key(ix, agent, error), now);
+        }
+    }
+}
+
+fn gauge_key(source: SourceIx, agent: NameId, label: NameId) -> SeriesKey {
+    SeriesKey { source, agent, labels: [label, Names::NONE] }
+}
