@@ -194,34 +194,20 @@ impl SimulateOptions {
             }
         }
         if !(0.0..=1e9).contains(&self.delete_after) {
-            return Err(OptionsError::NotPositive {
-                option: "delete-after",
-                value: self.delete_after,
-            });
+            return Err(OptionsError::NotPositive { option: "delete-after", value: self.delete_after });
         }
         if self.steps == 0 {
-            return Err(OptionsError::NotPositive {
-                option: "steps",
-                value: 0.0,
-            });
+            return Err(OptionsError::NotPositive { option: "steps", value: 0.0 });
         }
         let bounded = [
             ("steps", u64::from(self.steps), u64::from(MAX_STEPS)),
             ("sessions", self.sessions, MAX_SESSIONS),
             ("history", self.history, MAX_HISTORY),
-            (
-                "bulk-observation-bytes",
-                self.bulk_observation_bytes as u64,
-                MAX_OBSERVATION_BYTES as u64,
-            ),
+            ("bulk-observation-bytes", self.bulk_observation_bytes as u64, MAX_OBSERVATION_BYTES as u64),
         ];
         for (option, value, limit) in bounded {
             if value > limit {
-                return Err(OptionsError::TooLarge {
-                    option,
-                    value,
-                    limit,
-                });
+                return Err(OptionsError::TooLarge { option, value, limit });
             }
         }
         if self.api_key.is_empty() {
@@ -251,42 +237,17 @@ mod tests {
 
     #[test]
     fn bad_values_are_named() {
-        let bad = SimulateOptions {
-            restart_share: 1.5,
-            ..Default::default()
-        };
+        let bad = SimulateOptions { restart_share: 1.5, ..Default::default() };
         let text = bad.validate().unwrap_err().to_string();
         assert_eq!(text, "--restart-share is 1.5, give a share between 0 and 1");
         for bad in [
-            SimulateOptions {
-                rate: 0.0,
-                ..Default::default()
-            },
-            SimulateOptions {
-                speed: f64::NAN,
-                ..Default::default()
-            },
-            SimulateOptions {
-                steps: 0,
-                ..Default::default()
-            },
-            SimulateOptions {
-                steps: 6_000,
-                ..Default::default()
-            },
-            SimulateOptions {
-                delete_after: -1.0,
-                ..Default::default()
-            },
-            SimulateOptions {
-                api_key: String::new(),
-                ..Default::default()
-            },
-            SimulateOptions {
-                fault_rate_cut: 0.7,
-                fault_rate_429: 0.7,
-                ..Default::default()
-            },
+            SimulateOptions { rate: 0.0, ..Default::default() },
+            SimulateOptions { speed: f64::NAN, ..Default::default() },
+            SimulateOptions { steps: 0, ..Default::default() },
+            SimulateOptions { steps: 6_000, ..Default::default() },
+            SimulateOptions { delete_after: -1.0, ..Default::default() },
+            SimulateOptions { api_key: String::new(), ..Default::default() },
+            SimulateOptions { fault_rate_cut: 0.7, fault_rate_429: 0.7, ..Default::default() },
         ] {
             assert!(bad.validate().is_err(), "{bad:?}");
         }

@@ -41,11 +41,7 @@ impl Simulator {
     pub fn new(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
         let faults = Mutex::new(FaultPlan::new(&options));
         let world = World::new(options, epoch_us)?;
-        Ok(Self {
-            world,
-            faults,
-            clock: running_from(epoch_us),
-        })
+        Ok(Self { world, faults, clock: running_from(epoch_us) })
     }
 
     /// Follows another clock instead, for tests that make their own time.
@@ -92,11 +88,8 @@ impl Simulator {
             if now >= wait.deadline_us || Instant::now() >= real_deadline {
                 break;
             }
-            let next = wait_now
-                .next_event_us
-                .map_or(wait.deadline_us, |next| next.min(wait.deadline_us));
-            tokio::time::sleep(between(now, next).clamp(Duration::from_millis(1), LONGEST_NAP))
-                .await;
+            let next = wait_now.next_event_us.map_or(wait.deadline_us, |next| next.min(wait.deadline_us));
+            tokio::time::sleep(between(now, next).clamp(Duration::from_millis(1), LONGEST_NAP)).await;
             latest = respond_again(&self.world, (self.clock)(), request);
         }
         latest
@@ -117,11 +110,7 @@ fn between(from_us: i64, to_us: i64) -> Duration {
 }
 
 /// Serves the platform until `shutdown`; a failing connection ends alone.
-pub async fn serve(
-    listener: TcpListener,
-    simulator: Arc<Simulator>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, simulator: Arc<Simulator>, shutdown: CancellationToken) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
     loop {
         let (socket, peer) = tokio::select! {
@@ -165,9 +154,7 @@ async fn handle(
         method: request.method().as_str().to_owned(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
-        authorization: authorization
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned),
+        authorization: authorization.and_then(|value| value.to_str().ok()).map(str::to_owned),
     };
     let answer = simulator.answer_in_time(&request).await;
     let mut response = hyper::Response::builder().status(answer.status);

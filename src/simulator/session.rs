@@ -42,14 +42,9 @@ impl Session {
     /// Everything the platform would show at `now`, running totals aside.
     pub(super) fn at(&self, now: i64) -> Snapshot<'_> {
         let script = &self.script;
-        let statuses = &script.statuses[..script
-            .statuses
-            .partition_point(|change| change.at <= now)
-            .max(1)];
+        let statuses = &script.statuses[..script.statuses.partition_point(|change| change.at <= now).max(1)];
         let current = &statuses[statuses.len() - 1];
-        let started = statuses
-            .iter()
-            .find(|change| change.status == Status::Running);
+        let started = statuses.iter().find(|change| change.status == Status::Running);
         let events = script.events_until(now);
         let newest_event = script.events[..events].last().map(|event| event.at);
         let newest_status = (statuses.len() > 1).then_some(current.at);
@@ -87,9 +82,7 @@ impl Session {
 fn charges_since_reset(script: &Script, now: i64) -> &[Charge] {
     let end = script.charges.partition_point(|charge| charge.at <= now);
     let reset = script.resets.iter().rfind(|at| **at <= now);
-    let start = reset.map_or(0, |reset| {
-        script.charges.partition_point(|charge| charge.at < *reset)
-    });
+    let start = reset.map_or(0, |reset| script.charges.partition_point(|charge| charge.at < *reset));
     &script.charges[start..end]
 }
 

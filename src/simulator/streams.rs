@@ -32,11 +32,7 @@ impl StreamCache {
             self.bytes -= replaced.len_bytes();
         }
         if self.bytes > STREAM_CACHE_BYTES {
-            let mut by_age: Vec<(u64, Id)> = self
-                .streams
-                .iter()
-                .map(|(id, (used, _))| (*used, *id))
-                .collect();
+            let mut by_age: Vec<(u64, Id)> = self.streams.iter().map(|(id, (used, _))| (*used, *id)).collect();
             by_age.sort_unstable_by_key(|(used, _)| *used);
             for (_, id) in by_age {
                 if self.bytes <= STREAM_CACHE_BYTES / 4 * 3 {

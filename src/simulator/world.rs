@@ -55,11 +55,7 @@ impl World {
             next_cleaning: i64::MIN,
             streams: StreamCache::default(),
         };
-        Ok(Self {
-            options,
-            epoch_us,
-            shelf: Mutex::new(shelf),
-        })
+        Ok(Self { options, epoch_us, shelf: Mutex::new(shelf) })
     }
 
     /// The options it was made with.
@@ -82,9 +78,7 @@ impl World {
     /// Calls `read` with all sessions created until `now` or later, ascending by creation, deleted ones included.
     pub(super) fn read<R>(&self, now: i64, read: impl FnOnce(&[Arc<Session>]) -> R) -> R {
         let shelf = self.shelf_at(now);
-        let created = shelf
-            .sessions
-            .partition_point(|session| session.script.created_at <= now);
+        let created = shelf.sessions.partition_point(|session| session.script.created_at <= now);
         read(&shelf.sessions[..created])
     }
 
@@ -114,19 +108,10 @@ impl World {
         read: impl FnOnce(&[Arc<Session>], &super::truth::Account) -> R,
     ) -> R {
         let mut shelf = self.shelf_at(now);
-        let created = shelf
-            .sessions
-            .partition_point(|session| session.script.created_at <= now);
-        let Shelf {
-            forgotten,
-            ledger,
-            sessions,
-            ..
-        } = &mut *shelf;
+        let created = shelf.sessions.partition_point(|session| session.script.created_at <= now);
+        let Shelf { forgotten, ledger, sessions, .. } = &mut *shelf;
         let account = ledger.account(since, &self.options, || {
-            forgotten
-                .iter()
-                .flat_map(|root| script::write_family(&self.options, self.epoch_us, *root))
+            forgotten.iter().flat_map(|root| script::write_family(&self.options, self.epoch_us, *root))
         });
         read(&sessions[..created], account)
     }
@@ -177,9 +162,7 @@ impl Shelf {
         self.last_change = self.last_change.max(session.script.last_change());
         self.by_id.insert(session.script.id, session.clone());
         let order = |session: &Session| (session.script.created_at, session.script.key);
-        let position = self
-            .sessions
-            .partition_point(|other| order(other) < order(&session));
+        let position = self.sessions.partition_point(|other| order(other) < order(&session));
         self.sessions.insert(position, session);
     }
 

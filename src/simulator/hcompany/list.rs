@@ -13,12 +13,7 @@ use crate::simulator::session::Session;
 use crate::simulator::timestamp::rfc3339;
 use crate::simulator::world::World;
 
-const OWNERS: [&str; 4] = [
-    "me",
-    "me-in-organization",
-    "organization",
-    "me-or-organization",
-];
+const OWNERS: [&str; 4] = ["me", "me-in-organization", "organization", "me-or-organization"];
 const SORTS: [&str; 2] = ["created_at", "-created_at"];
 
 /// One page of anything.
@@ -79,36 +74,18 @@ pub(super) fn list(world: &World, now: i64, request: &Request) -> Response {
         if !ascending {
             found.reverse();
         }
-        let rows: Vec<Arc<Session>> = found
-            .iter()
-            .skip(skip)
-            .take(size as usize)
-            .map(|session| Arc::clone(session))
-            .collect();
+        let rows: Vec<Arc<Session>> =
+            found.iter().skip(skip).take(size as usize).map(|session| Arc::clone(session)).collect();
         (rows, found.len())
     });
-    let items = rows
-        .0
-        .iter()
-        .map(|session| Summary::of(world, session, now))
-        .collect();
-    Response::json(
-        200,
-        &Page {
-            items,
-            total: rows.1,
-            page,
-        },
-    )
+    let items = rows.0.iter().map(|session| Summary::of(world, session, now)).collect();
+    Response::json(200, &Page { items, total: rows.1, page })
 }
 
 impl Filter {
     fn read(query: &mut Query, is_old: bool) -> Self {
-        let known: Vec<&str> = Status::ALL
-            .iter()
-            .filter(|status| !is_old || !is_newer(**status))
-            .map(|status| status.name())
-            .collect();
+        let known: Vec<&str> =
+            Status::ALL.iter().filter(|status| !is_old || !is_newer(**status)).map(|status| status.name()).collect();
         let statuses = query.words("status", "enum", &known);
         let schedule = query.uuid("schedule_id");
         let created_before = query.time("created_before");
@@ -135,12 +112,8 @@ impl Filter {
         if !session.is_visible(now) || self.schedule.is_some() {
             return false;
         }
-        if self
-            .created_before
-            .is_some_and(|limit| script.created_at >= limit)
-            || self
-                .created_after
-                .is_some_and(|limit| script.created_at <= limit)
+        if self.created_before.is_some_and(|limit| script.created_at >= limit)
+            || self.created_after.is_some_and(|limit| script.created_at <= limit)
         {
             return false;
         }
@@ -181,8 +154,7 @@ impl Filter {
             return true;
         };
         let message = texts::first_message(world.options.seed, session.script.key);
-        let answer =
-            texts::answer_text(&answer_value(world, session, session.at(now).latest_answer));
+        let answer = texts::answer_text(&answer_value(world, session, session.at(now).latest_answer));
         message.to_lowercase().contains(wanted) || answer.to_lowercase().contains(wanted)
     }
 }
@@ -200,12 +172,7 @@ pub(super) fn group_name(number: u32) -> String {
 /// The page of a session on the platform's site; there is none while it is queued.
 pub(super) fn view_url(session: &Session, status: Status) -> Option<String> {
     let is_queued = status == Status::Queued;
-    (!is_queued).then(|| {
-        format!(
-            "https://platform.eu.hcompany.ai/agents/sessions/{}",
-            session.script.id
-        )
-    })
+    (!is_queued).then(|| format!("https://platform.eu.hcompany.ai/agents/sessions/{}", session.script.id))
 }
 
 impl Summary {

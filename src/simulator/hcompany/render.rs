@@ -68,10 +68,8 @@ impl<'a> Renderer<'a> {
     pub(super) fn render(&mut self, event: &Event, out: &mut Vec<u8>) {
         match &event.what {
             What::Policy { calls, reasoned } => {
-                let reasoning_content =
-                    reasoned.then(|| format!("I should look at it again. {PRIVATE}"));
-                let content = json!({ "note": texts::page(&mut self.dice, 60), "thought": "next" })
-                    .to_string();
+                let reasoning_content = reasoned.then(|| format!("I should look at it again. {PRIVATE}"));
+                let content = json!({ "note": texts::page(&mut self.dice, 60), "thought": "next" }).to_string();
                 let data = Policy {
                     kind: "policy_event",
                     reasoning_content,
@@ -205,13 +203,7 @@ impl<'a> Renderer<'a> {
 
     fn answer(&self, index: usize) -> Value {
         let answer = &self.script.answers[index];
-        let value = texts::answer(
-            self.options.seed,
-            self.script.key,
-            index,
-            answer.structured,
-            answer.outcome,
-        );
+        let value = texts::answer(self.options.seed, self.script.key, index, answer.structured, answer.outcome);
         if self.is_old {
             return json!({ "kind": "answer_event", "answer": value });
         }
@@ -222,16 +214,8 @@ impl<'a> Renderer<'a> {
     /// Adds the model calls made until `now` to the running totals.
     fn count_until(&mut self, now: i64) {
         let script = self.script;
-        while let Some(charge) = script
-            .charges
-            .get(self.charges)
-            .filter(|charge| charge.at <= now)
-        {
-            while script
-                .resets
-                .get(self.resets)
-                .is_some_and(|reset| *reset <= charge.at)
-            {
+        while let Some(charge) = script.charges.get(self.charges).filter(|charge| charge.at <= now) {
+            while script.resets.get(self.resets).is_some_and(|reset| *reset <= charge.at) {
                 self.totals = Totals::default();
                 self.resets += 1;
             }
@@ -245,8 +229,7 @@ impl<'a> Renderer<'a> {
         if !self.is_old {
             return envelope(event, &data, out);
         }
-        let flat = serde_json::to_value(data)
-            .expect("payloads have string keys and no fallible serializers");
+        let flat = serde_json::to_value(data).expect("payloads have string keys and no fallible serializers");
         let record = Id(self.script.id.0 ^ u128::from(event.at as u64));
         let nested = json!({ "id": record.to_string(), "run_id": self.script.id.to_string(), "step_parts": [1], "event": nest(flat) });
         untyped_envelope(event, &nested, out);
@@ -284,9 +267,7 @@ fn reason(status: Status) -> &'static str {
 }
 
 fn resource(id: Id, name: &str) -> String {
-    format!(
-        "https://agp.eu.hcompany.ai/api/v1/trajectories/{id}/resources/agent-resources/{PRIVATE}-{name}"
-    )
+    format!("https://agp.eu.hcompany.ai/api/v1/trajectories/{id}/resources/agent-resources/{PRIVATE}-{name}")
 }
 
 fn envelope(event: &Event, data: &impl Serialize, out: &mut Vec<u8>) {

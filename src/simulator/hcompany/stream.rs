@@ -14,8 +14,7 @@ pub(in crate::simulator) struct Stream {
 impl Stream {
     /// Renders all events of a script.
     pub(in crate::simulator) fn render(script: &Script, options: &SimulateOptions) -> Self {
-        let mut text =
-            Vec::with_capacity(script.events.len() * (350 + options.bulk_observation_bytes / 4));
+        let mut text = Vec::with_capacity(script.events.len() * (350 + options.bulk_observation_bytes / 4));
         let mut starts = Vec::with_capacity(script.events.len() + 1);
         let mut renderer = Renderer::new(script, options);
         for event in &script.events {
@@ -51,9 +50,7 @@ pub(super) fn type_name(what: &What) -> &'static str {
         What::AgentStarted => "AgentStartedEvent",
         What::LiveView => "LiveViewUrlEvent",
         What::Metrics => "MetricsUpdateEvent",
-        What::Running | What::Idle | What::Awaiting { .. } | What::UnknownState => {
-            "ActiveStateChangeEvent"
-        }
+        What::Running | What::Idle | What::Awaiting { .. } | What::UnknownState => "ActiveStateChangeEvent",
         What::Paused | What::Resumed => "AgentRunStatusChangeEvent",
         What::FileTransfer => "FileTransferEvent",
         What::Attachment => "AttachmentEvent",

@@ -24,11 +24,8 @@ const ENDINGS: &[(u32, Ending)] = &[
     (8, Ending::Interrupted),
 ];
 
-const LAUNCH_ERRORS: &[(u32, ErrorCode)] = &[
-    (5, ErrorCode::EnvironmentError),
-    (2, ErrorCode::InsufficientCredit),
-    (1, ErrorCode::Internal),
-];
+const LAUNCH_ERRORS: &[(u32, ErrorCode)] =
+    &[(5, ErrorCode::EnvironmentError), (2, ErrorCode::InsufficientCredit), (1, ErrorCode::Internal)];
 
 const OUTCOMES: &[(u32, Option<Outcome>)] = &[
     (70, Some(Outcome::Success)),
@@ -48,19 +45,10 @@ pub(super) fn write(author: &mut Author, first: bool, family: &mut Vec<Script>) 
     let interactive = author.dice.chance(author.options.interactive_share) && is_root;
     let delegates = author.dice.chance(author.options.children_share) && is_root && first;
     let client_tools = author.dice.chance(0.1) && !author.old();
-    let turns = if interactive {
-        author.dice.between(2, 4)
-    } else {
-        1
-    };
+    let turns = if interactive { author.dice.between(2, 4) } else { 1 };
     for turn in 1..=turns {
         let answers = turn < turns || ending == Ending::Completed;
-        let plan = Plan {
-            delegates: delegates && turn == 1,
-            client_tools,
-            answers,
-            turns,
-        };
+        let plan = Plan { delegates: delegates && turn == 1, client_tools, answers, turns };
         steps::write(author, &plan, family);
         if answers {
             answer(author);
@@ -116,11 +104,7 @@ fn answer(author: &mut Author) {
     let structured = author.dice.chance(0.2);
     let index = author.script.answers.len() as u32;
     author.happen(What::Answer { index });
-    author.script.answers.push(Answer {
-        at: author.clock,
-        outcome,
-        structured,
-    });
+    author.script.answers.push(Answer { at: author.clock, outcome, structured });
 }
 
 /// The agent has answered and stays; a user writes again.
@@ -155,9 +139,7 @@ fn end(author: &mut Author, ending: Ending, interactive: bool) {
         Ending::TimedOut => {
             author.pass(0.5, 3.0);
             if author.dice.chance(0.4) {
-                author.happen(What::Flow {
-                    flow: "force_answer",
-                });
+                author.happen(What::Flow { flow: "force_answer" });
                 author.pass(0.5, 3.0);
             }
             complete(author, Status::TimedOut);

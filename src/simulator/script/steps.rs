@@ -14,14 +14,8 @@ pub(super) struct Plan {
 /// Writes the steps of a turn, up to the decision to answer.
 pub(super) fn write(author: &mut Author, plan: &Plan, family: &mut Vec<Script>) {
     let mean = f64::from(author.options.steps) / f64::from(plan.turns);
-    let share = if author.script.parent.is_some() {
-        0.5
-    } else {
-        1.0
-    };
-    let steps = (mean * share * (0.25 + 1.5 * author.dice.unit()))
-        .round()
-        .max(1.0) as u32;
+    let share = if author.script.parent.is_some() { 0.5 } else { 1.0 };
+    let steps = (mean * share * (0.25 + 1.5 * author.dice.unit())).round().max(1.0) as u32;
     let delegation = author.dice.between(1, steps);
     for step in 1..=steps {
         digress(author);
@@ -67,11 +61,7 @@ fn use_tools(author: &mut Author) {
         let failed = author.dice.chance(0.06);
         let origin = author.dice.pick(&["tool", "tool", "tool_validation"]);
         let truncated = author.dice.chance(0.03);
-        author.happen(if failed {
-            What::ToolError { call, origin }
-        } else {
-            What::ToolResult { call, truncated }
-        });
+        author.happen(if failed { What::ToolError { call, origin } } else { What::ToolResult { call, truncated } });
     }
 }
 
@@ -80,18 +70,13 @@ fn ask_client(author: &mut Author) {
     let call = author.call(Tool::OrderStatus, 0);
     policy(author, Box::new([call]));
     author.pass(0.01, 0.05);
-    author.happen(What::Awaiting {
-        calls: Box::new([call]),
-    });
+    author.happen(What::Awaiting { calls: Box::new([call]) });
     author.enter(Status::AwaitingToolResults);
     author.pass(1.0, 10.0);
     author.happen(What::Running);
     author.enter(Status::Running);
     author.pass(0.05, 0.3);
-    author.happen(What::ToolResult {
-        call,
-        truncated: false,
-    });
+    author.happen(What::ToolResult { call, truncated: false });
 }
 
 /// Starts subagents in parallel and waits for all of them.
@@ -108,10 +93,7 @@ fn delegate(author: &mut Author, family: &mut Vec<Script>) {
         let index = life::write_child(author, family);
         let child = &family[index];
         author.script.children.push((child.created_at, child.id));
-        let completed = child
-            .statuses
-            .last()
-            .is_some_and(|last| last.status == Status::Completed);
+        let completed = child.statuses.last().is_some_and(|last| last.status == Status::Completed);
         results.push((child.last_change(), call, completed));
     }
     results.sort_by_key(|(end, ..)| *end);
@@ -119,15 +101,9 @@ fn delegate(author: &mut Author, family: &mut Vec<Script>) {
         author.clock = author.clock.max(end);
         author.pass(0.05, 0.2);
         author.happen(if completed {
-            What::ToolResult {
-                call,
-                truncated: false,
-            }
+            What::ToolResult { call, truncated: false }
         } else {
-            What::ToolError {
-                call,
-                origin: "tool",
-            }
+            What::ToolError { call, origin: "tool" }
         });
     }
 }
@@ -163,9 +139,7 @@ fn digress(author: &mut Author) {
     let what = match author.dice.weighted(DIGRESSIONS) {
         Digression::None => return,
         Digression::Pause => return pause(author),
-        Digression::UnknownType => What::UnknownType {
-            variant: author.dice.between(0, 2),
-        },
+        Digression::UnknownType => What::UnknownType { variant: author.dice.between(0, 2) },
         Digression::UnknownKind => What::UnknownKind,
         Digression::UnknownState => What::UnknownState,
         Digression::Warning => What::AgentWarning,

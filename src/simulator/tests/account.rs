@@ -19,24 +19,20 @@ fn recount(world: &World, now: i64) -> Account {
             account.events += 1;
             let data = &event["data"];
             match (event["type"].as_str(), data["kind"].as_str()) {
-                (_, Some("policy_event")) => array(&data["tool_reqs"])
-                    .iter()
-                    .for_each(|call| add(&mut account.tool_calls, &call["tool_name"])),
+                (_, Some("policy_event")) => {
+                    array(&data["tool_reqs"]).iter().for_each(|call| add(&mut account.tool_calls, &call["tool_name"]))
+                }
                 (_, Some("error_event")) if data["tool_req"].is_object() => {
                     add(&mut account.tool_failures, &data["tool_req"]["tool_name"])
                 }
                 (_, Some("answer_event")) if data["outcome"].is_string() => {
                     add(&mut account.outcomes, &data["outcome"])
                 }
-                (Some("AgentStartedEvent"), _) => {
-                    add(&mut account.status_entries, &"running".into())
-                }
+                (Some("AgentStartedEvent"), _) => add(&mut account.status_entries, &"running".into()),
                 (Some("ActiveStateChangeEvent"), _) if data["state"] != "compacting_memory" => {
                     add(&mut account.status_entries, &data["state"])
                 }
-                (Some("AgentRunStatusChangeEvent"), _) => {
-                    add(&mut account.status_entries, &data["status"])
-                }
+                (Some("AgentRunStatusChangeEvent"), _) => add(&mut account.status_entries, &data["status"]),
                 (Some("AgentCompletionEvent"), _) => {
                     let status = match data["reason"].as_str() {
                         Some("finished") => "completed",
@@ -123,15 +119,8 @@ fn the_settled_account_equals_a_recount() {
 
 #[test]
 fn consumption_before_a_reset_counts() {
-    let resetting = world(SimulateOptions {
-        usage_resets_on_restart: true,
-        restart_share: 1.0,
-        ..busy()
-    });
-    let keeping = world(SimulateOptions {
-        restart_share: 1.0,
-        ..busy()
-    });
+    let resetting = world(SimulateOptions { usage_resets_on_restart: true, restart_share: 1.0, ..busy() });
+    let keeping = world(SimulateOptions { restart_share: 1.0, ..busy() });
     let account = truth(&resetting, END, None).account;
     assert_eq!(account, truth(&keeping, END, None).account);
     compare(&account, &recount(&resetting, END));
@@ -148,17 +137,11 @@ fn the_account_in_the_middle_agrees_with_the_streams() {
             (counted.events, &counted.tokens, &counted.outcomes)
         );
         let mut active: BTreeMap<String, u64> = BTreeMap::new();
-        for row in rows(&world, now, "")
-            .iter()
-            .filter(|row| row["finished_at"].is_null())
-        {
+        for row in rows(&world, now, "").iter().filter(|row| row["finished_at"].is_null()) {
             *active.entry(text(&row["status"])).or_default() += 1;
         }
-        let known: BTreeMap<String, u64> = account
-            .active_by_status
-            .iter()
-            .map(|(status, count)| ((*status).to_owned(), *count))
-            .collect();
+        let known: BTreeMap<String, u64> =
+            account.active_by_status.iter().map(|(status, count)| ((*status).to_owned(), *count)).collect();
         assert_eq!(known, active);
     }
 }
@@ -167,11 +150,8 @@ fn the_account_in_the_middle_agrees_with_the_streams() {
 fn an_account_since_some_time_is_the_difference() {
     let world = world(busy());
     let cut = seconds(6.0);
-    let (whole, before, after) = (
-        truth(&world, END, None).account,
-        truth(&world, cut - 1, None).account,
-        truth(&world, END, Some(cut)).account,
-    );
+    let (whole, before, after) =
+        (truth(&world, END, None).account, truth(&world, cut - 1, None).account, truth(&world, END, Some(cut)).account);
     assert_eq!(whole.events, before.events + after.events);
     assert_eq!(whole.steps, before.steps + after.steps);
     assert_eq!(whole.sessions, before.sessions + after.sessions);
@@ -186,16 +166,9 @@ fn an_account_since_some_time_is_the_difference() {
 
 #[test]
 fn forgotten_sessions_stay_in_the_account() {
-    let options = SimulateOptions {
-        delete_after: 5.0,
-        ..busy()
-    };
+    let options = SimulateOptions { delete_after: 5.0, ..busy() };
     let (forgetful, fresh) = (world(options.clone()), world(options.clone()));
-    let keeping = world(SimulateOptions {
-        delete_after: 0.0,
-        restart_share: 0.0,
-        ..options
-    });
+    let keeping = world(SimulateOptions { delete_after: 0.0, restart_share: 0.0, ..options });
     let since = seconds(4.0);
     // Asked in between and only at the end: the same answers.
     for minute in 0..40 {
@@ -207,10 +180,7 @@ fn forgotten_sessions_stay_in_the_account() {
         assert_eq!(account, truth(&fresh, END, since).account);
         assert!(account.active_by_status.is_empty());
     }
-    assert_eq!(
-        truth(&fresh, END, None).account.sessions,
-        truth(&keeping, END, None).account.sessions
-    );
+    assert_eq!(truth(&fresh, END, None).account.sessions, truth(&keeping, END, None).account.sessions);
 }
 
 #[test]
@@ -222,14 +192,8 @@ fn endings_restarts_and_agents_add_up() {
     let failed = account.finished_by_status["failed"] + account.finished_by_status["timed_out"];
     assert_eq!(account.turn_failures.values().sum::<u64>(), failed);
     let agents = account.by_agent.values();
-    assert_eq!(
-        agents.clone().map(|agent| agent.sessions).sum::<u64>(),
-        account.sessions
-    );
-    assert_eq!(
-        agents.clone().map(|agent| agent.steps).sum::<u64>(),
-        account.steps
-    );
+    assert_eq!(agents.clone().map(|agent| agent.sessions).sum::<u64>(), account.sessions);
+    assert_eq!(agents.clone().map(|agent| agent.steps).sum::<u64>(), account.steps);
     let shown = |status: &str| account.status_entries[status];
     assert_eq!(shown("completed"), account.finished_by_status["completed"]);
     assert!(
@@ -240,30 +204,15 @@ fn endings_restarts_and_agents_add_up() {
 
 #[test]
 fn the_simulator_says_what_it_is() {
-    let endless = world(SimulateOptions {
-        sessions: 0,
-        ..busy()
-    });
+    let endless = world(SimulateOptions { sessions: 0, ..busy() });
     let description = get(&endless, seconds(1.0), "/_simulator");
-    assert_eq!(
-        (
-            description["simulated"].as_bool(),
-            description["settled"].as_bool()
-        ),
-        (Some(true), Some(false))
-    );
+    assert_eq!((description["simulated"].as_bool(), description["settled"].as_bool()), (Some(true), Some(false)));
     assert_eq!(description["parameters"]["seed"], 1);
-    assert!(
-        !description.to_string().contains("hk-simulated"),
-        "the key stays private"
-    );
+    assert!(!description.to_string().contains("hk-simulated"), "the key stays private");
     let finite = world(busy());
     assert_eq!(get(&finite, EPOCH, "/_truth")["settled"], false);
     let end = get(&finite, END, "/_truth");
-    assert_eq!(
-        (end["settled"].as_bool(), end["simulated"].as_bool()),
-        (Some(true), Some(true))
-    );
+    assert_eq!((end["settled"].as_bool(), end["simulated"].as_bool()), (Some(true), Some(true)));
     assert_eq!(json(&ask(&finite, END, "/_simulator"))["settled"], true);
 }
 
@@ -272,22 +221,12 @@ fn quotas_follow_the_sessions() {
     let world = world(busy());
     let now = seconds(8.0);
     let quota = get(&world, now, "/api/v2/sessions/quota");
-    let holding = rows(
-        &world,
-        now,
-        "status=pending&status=running&status=paused&status=idle&status=awaiting_tool_results",
-    );
+    let holding =
+        rows(&world, now, "status=pending&status=running&status=paused&status=idle&status=awaiting_tool_results");
     assert_eq!(quota["active"], holding.len());
-    assert_eq!(
-        quota["available"].as_i64(),
-        Some(quota["limit"].as_i64().unwrap() - holding.len() as i64)
-    );
+    assert_eq!(quota["available"].as_i64(), Some(quota["limit"].as_i64().unwrap() - holding.len() as i64));
     let tokens = get(&world, now, "/api/v2/quota/tokens");
     let account = truth(&world, now, None).account;
-    let used: u64 = account
-        .tokens
-        .values()
-        .map(|tokens| tokens.input + tokens.output)
-        .sum();
+    let used: u64 = account.tokens.values().map(|tokens| tokens.input + tokens.output).sum();
     assert_eq!(tokens["used"], used);
 }

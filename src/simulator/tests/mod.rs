@@ -66,11 +66,7 @@ fn array(value: &Value) -> &[Value] {
 fn rows(world: &World, now: i64, filter: &str) -> Vec<Value> {
     let mut found = Vec::new();
     for page in 1.. {
-        let document = get(
-            world,
-            now,
-            &format!("/api/v2/sessions?size=100&page={page}&{filter}"),
-        );
+        let document = get(world, now, &format!("/api/v2/sessions?size=100&page={page}&{filter}"));
         found.extend_from_slice(array(&document["items"]));
         if array(&document["items"]).len() < 100 {
             assert_eq!(document["total"], found.len());
@@ -84,10 +80,7 @@ fn rows(world: &World, now: i64, filter: &str) -> Vec<Value> {
 fn changes(world: &World, now: i64, id: &str) -> Vec<Value> {
     let mut events = Vec::new();
     loop {
-        let path = format!(
-            "/api/v2/sessions/{id}/changes?from_index={}&limit=37",
-            events.len()
-        );
+        let path = format!("/api/v2/sessions/{id}/changes?from_index={}&limit=37", events.len());
         let response = ask(world, now, &path);
         if response.status == 204 {
             return events;

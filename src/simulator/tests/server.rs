@@ -29,22 +29,15 @@ async fn start(options: SimulateOptions) -> Running {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(serve(listener, simulator.clone(), shutdown.clone()));
-    Running {
-        simulator,
-        now,
-        address,
-        shutdown,
-        task,
-    }
+    Running { simulator, now, address, shutdown, task }
 }
 
 impl Running {
     /// Sends a request on a connection of its own and reads until the other side closes.
     async fn ask(&self, path: &str) -> String {
         let mut socket = TcpStream::connect(self.address).await.unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\r\n"
-        );
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         // A cut connection may end in a reset; what came before is the answer.
@@ -72,10 +65,8 @@ async fn a_long_poll_ends_with_the_next_event() {
     running.now.store(now, Ordering::SeqCst);
     let world = running.simulator.world();
     let id = text(&rows(world, now, "status=running")[0]["id"]);
-    let path = format!(
-        "/api/v2/sessions/{id}/changes?from_index={}&wait_for_seconds=30",
-        changes(world, now, &id).len()
-    );
+    let path =
+        format!("/api/v2/sessions/{id}/changes?from_index={}&wait_for_seconds=30", changes(world, now, &id).len());
     let turn_the_clock = async {
         tokio::time::sleep(Duration::from_millis(150)).await;
         running.now.store(now + 5_000_000, Ordering::SeqCst);
@@ -84,10 +75,7 @@ async fn a_long_poll_ends_with_the_next_event() {
     let (answer, ()) = tokio::join!(running.ask(&path), turn_the_clock);
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     let waited = started.elapsed();
-    assert!(
-        waited > Duration::from_millis(140) && waited < Duration::from_secs(5),
-        "{waited:?}"
-    );
+    assert!(waited > Duration::from_millis(140) && waited < Duration::from_secs(5), "{waited:?}");
 }
 
 #[tokio::test]
@@ -96,37 +84,19 @@ async fn a_long_poll_without_events_ends_in_real_time_too() {
     let now = seconds(5.0);
     running.now.store(now, Ordering::SeqCst);
     let id = text(&rows(running.simulator.world(), now, "status=completed")[0]["id"]);
-    let answer = running
-        .ask(&format!(
-            "/api/v2/sessions/{id}/changes?from_index=9999&wait_for_seconds=1"
-        ))
-        .await;
-    assert!(
-        answer.starts_with("HTTP/1.1 204") && answer.contains("etag: 9999\r\n"),
-        "{answer}"
-    );
+    let answer = running.ask(&format!("/api/v2/sessions/{id}/changes?from_index=9999&wait_for_seconds=1")).await;
+    assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("etag: 9999\r\n"), "{answer}");
 }
 
 #[tokio::test]
 async fn cut_bodies_are_announced_whole() {
-    let running = start(SimulateOptions {
-        fault_rate_cut: 1.0,
-        ..busy()
-    })
-    .await;
+    let running = start(SimulateOptions { fault_rate_cut: 1.0, ..busy() }).await;
     let (mut dropped, mut truncated) = (0, 0);
     for _ in 0..20 {
         let answer = running.ask("/api/v2/sessions?size=50").await;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .expect("the head always arrives");
-        let announced: usize = head
-            .split("content-length: ")
-            .nth(1)
-            .and_then(|rest| rest.lines().next())
-            .unwrap()
-            .parse()
-            .unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("the head always arrives");
+        let announced: usize =
+            head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap().parse().unwrap();
         if body.len() < announced {
             dropped += 1;
         } else {
@@ -136,20 +106,12 @@ async fn cut_bodies_are_announced_whole() {
     }
     assert!(dropped > 0 && truncated > 0, "{dropped} {truncated}");
     let truth = running.ask("/_truth").await;
-    assert!(
-        truth.ends_with("}}") || truth.ends_with('}'),
-        "the simulator's own pages stay whole"
-    );
+    assert!(truth.ends_with("}}") || truth.ends_with('}'), "the simulator's own pages stay whole");
 }
 
 #[tokio::test]
 async fn faults_are_answers_too() {
-    let running = start(SimulateOptions {
-        fault_rate_429: 0.5,
-        fault_rate_5xx: 0.5,
-        ..busy()
-    })
-    .await;
+    let running = start(SimulateOptions { fault_rate_429: 0.5, fault_rate_5xx: 0.5, ..busy() }).await;
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..40 {
         let answer = running.ask("/api/v2/sessions").await;
@@ -159,8 +121,5 @@ async fn faults_are_answers_too() {
             answer.contains("retry-after: ") && !answer.starts_with("HTTP/1.1 503")
         );
     }
-    assert_eq!(
-        seen.into_iter().collect::<Vec<_>>(),
-        ["429", "500", "502", "503", "504"]
-    );
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["429", "500", "502", "503", "504"]);
 }
