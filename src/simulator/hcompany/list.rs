@@ -68,18 +68,37 @@ pub(super) fn list(world: &World, now: i64, request: &Request) -> Response {
     }
     let ascending = sort.first().is_some_and(|sort| sort == "created_at");
     let skip = (page - 1).saturating_mul(size) as usize;
-    let rows = world.read(now, |sessions| {
+    let (rows, total) = world.read(now, |sessions| {
         let matching = |session: &&Arc<Session>| filter.matches(world, session, now);
-        let mut found: Vec<&Arc<Session>> = sessions.iter().filter(matching).collect();
-        if !ascending {
-            found.reverse();
+        let window = Window { skip, size: size as usize };
+        if ascending {
+            window.take(sessions.iter().filter(matching))
+        } else {
+            window.take(sessions.iter().rev().filter(matching))
         }
-        let rows: Vec<Arc<Session>> =
-            found.iter().skip(skip).take(size as usize).map(|session| Arc::clone(session)).collect();
-        (rows, found.len())
     });
-    let items = rows.0.iter().map(|session| Summary::of(world, session, now)).collect();
-    Response::json(200, &Page { items, total: rows.1, page })
+    let items = rows.iter().map(|session| Summary::of(world, session, now)).collect();
+    Response::json(200, &Page { items, total, page })
+}
+
+/// The part of a list that one page shows.
+struct Window {
+    skip: usize,
+    size: usize,
+}
+
+impl Window {
+    /// The page's sessions and the number of all.
+    fn take<'a>(&self, all: impl Iterator<Item = &'a Arc<Session>>) -> (Vec<Arc<Session>>, usize) {
+        let (mut rows, mut total) = (Vec::with_capacity(self.size), 0);
+        for session in all {
+            if total >= self.skip && rows.len() < self.size {
+                rows.push(session.clone());
+            }
+            total += 1;
+        }
+        (rows, total)
+    }
 }
 
 impl Filter {

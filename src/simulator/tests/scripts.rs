@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{EPOCH, busy};
-use crate::simulator::SimulateOptions;
 use crate::simulator::script::{Script, Status, What, write_family};
+use crate::simulator::{Dialect, SimulateOptions};
 
 fn all(options: &SimulateOptions) -> Vec<Script> {
     let roots = options.history + options.sessions;
@@ -35,7 +35,11 @@ fn ids_are_unique_version_4_uuids() {
 
 #[test]
 fn times_ascend_and_every_life_ends() {
-    for script in all(&busy()) {
+    let hasty = SimulateOptions { speed: 1e6, rate: 1e6, ..busy() };
+    let old = SimulateOptions { dialect: Dialect::Old, ..busy() };
+    let short_lived = SimulateOptions { delete_after: 2.0, restart_share: 1.0, ..busy() };
+    let worlds = [busy(), hasty, old, short_lived];
+    for script in worlds.iter().flat_map(all) {
         let id = script.id;
         assert!(script.events.windows(2).all(|pair| pair[0].at < pair[1].at), "{id}");
         assert!(script.statuses.windows(2).all(|pair| pair[0].at <= pair[1].at), "{id}");
@@ -170,7 +174,7 @@ fn subagents_live_within_their_parent() {
 
 #[test]
 fn the_older_platform_has_neither_queue_nor_client_tools() {
-    let options = SimulateOptions { dialect: crate::simulator::Dialect::Old, sessions: 500, ..busy() };
+    let options = SimulateOptions { dialect: Dialect::Old, sessions: 500, ..busy() };
     for script in all(&options) {
         assert!(
             script.statuses.iter().all(|change| !matches!(change.status, Status::Queued | Status::AwaitingToolResults))
