@@ -40,7 +40,7 @@ pub struct SimulateOptions {
     /// New sessions per second
     #[arg(long, value_name = "NUMBER", default_value_t = 0.5)]
     pub rate: f64,
-    /// Time compression inside sessions: 1 gives sessions of about 20 s to 5 min, 10 makes them ten times shorter
+    /// Time compression inside sessions: 1 gives sessions of about 20 s to 3 min, 10 makes them ten times shorter
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub speed: f64,
     /// Mean number of steps (model decisions) of a session

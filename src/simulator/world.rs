@@ -68,6 +68,11 @@ impl World {
         self.options.dialect == Dialect::Old
     }
 
+    /// Whether sessions stay for ever.
+    pub(super) fn never_deletes(&self) -> bool {
+        self.options.delete_after == 0.0 && !self.options.page_drift
+    }
+
     /// Whether no session will be created or change any more.
     pub fn is_settled(&self, now: i64) -> bool {
         let shelf = self.shelf_at(now);

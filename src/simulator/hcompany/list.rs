@@ -68,13 +68,15 @@ pub(super) fn list(world: &World, now: i64, request: &Request) -> Response {
     }
     let ascending = sort.first().is_some_and(|sort| sort == "created_at");
     let skip = (page - 1).saturating_mul(size) as usize;
+    let window = Window { skip, size: size as usize };
     let (rows, total) = world.read(now, |sessions| {
+        let sessions = filter.created_within(sessions);
         let matching = |session: &&Arc<Session>| filter.matches(world, session, now);
-        let window = Window { skip, size: size as usize };
-        if ascending {
-            window.take(sessions.iter().filter(matching))
-        } else {
-            window.take(sessions.iter().rev().filter(matching))
+        match (ascending, filter.is_by_creation_only() && world.never_deletes()) {
+            (true, true) => (window.of(sessions.iter()), sessions.len()),
+            (false, true) => (window.of(sessions.iter().rev()), sessions.len()),
+            (true, false) => window.of_counted(sessions.iter().filter(matching)),
+            (false, false) => window.of_counted(sessions.iter().rev().filter(matching)),
         }
     });
     let items = rows.iter().map(|session| Summary::of(world, session, now)).collect();
@@ -88,9 +90,14 @@ struct Window {
 }
 
 impl Window {
-    /// The page's sessions and the number of all.
-    fn take<'a>(&self, all: impl Iterator<Item = &'a Arc<Session>>) -> (Vec<Arc<Session>>, usize) {
-        let (mut rows, mut total) = (Vec::with_capacity(self.size), 0);
+    /// The page's sessions, found without looking at the others.
+    fn of<'a>(&self, all: impl Iterator<Item = &'a Arc<Session>>) -> Vec<Arc<Session>> {
+        all.skip(self.skip).take(self.size).cloned().collect()
+    }
+
+    /// The page's sessions and the number of all, when only going through them tells how many there are.
+    fn of_counted<'a>(&self, all: impl Iterator<Item = &'a Arc<Session>>) -> (Vec<Arc<Session>>, usize) {
+        let (mut rows, mut total) = (Vec::new(), 0);
         for session in all {
             if total >= self.skip && rows.len() < self.size {
                 rows.push(session.clone());
@@ -126,14 +133,25 @@ impl Filter {
         }
     }
 
+    /// The part of sessions, ascending by creation, that the limits on creation leave.
+    fn created_within<'a>(&self, sessions: &'a [Arc<Session>]) -> &'a [Arc<Session>] {
+        let until = |limit| sessions.partition_point(|session| session.script.created_at < limit);
+        let end = self.created_before.map_or(sessions.len(), until);
+        let start = self.created_after.map_or(0, |limit| until(limit.saturating_add(1)));
+        &sessions[start.min(end)..end]
+    }
+
+    /// Whether it asks for nothing but times of creation.
+    fn is_by_creation_only(&self) -> bool {
+        let is_free = self.statuses.is_empty() && self.agents.is_empty() && self.schedule.is_none();
+        let is_alone = self.group.is_none() && self.parent.is_none() && self.search.is_none();
+        is_free && is_alone && self.finished_before.is_none() && self.finished_after.is_none()
+    }
+
+    /// Everything but the limits on creation.
     fn matches(&self, world: &World, session: &Session, now: i64) -> bool {
         let script = &session.script;
         if !session.is_visible(now) || self.schedule.is_some() {
-            return false;
-        }
-        if self.created_before.is_some_and(|limit| script.created_at >= limit)
-            || self.created_after.is_some_and(|limit| script.created_at <= limit)
-        {
             return false;
         }
         if !self.statuses.is_empty() {
