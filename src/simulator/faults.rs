@@ -78,11 +78,7 @@ impl FaultPlan {
         draw -= self.refused_5xx;
         if draw < self.cut {
             let place = dice.unit();
-            let harm = if dice.chance(0.5) {
-                Harm::Dropped(place)
-            } else {
-                Harm::Truncated(place)
-            };
+            let harm = if dice.chance(0.5) { Harm::Dropped(place) } else { Harm::Truncated(place) };
             return Fault::Harmed(harm);
         }
         draw -= self.cut;
@@ -93,14 +89,11 @@ impl FaultPlan {
     }
 
     fn too_many_requests(&self, dice: &mut Dice) -> Response {
-        let body = r#"{"message":"Too many requests","detail":[{"type":"too_many_requests","message":"Too many requests"}]}"#;
+        let body =
+            r#"{"message":"Too many requests","detail":[{"type":"too_many_requests","message":"Too many requests"}]}"#;
         let response = Response::body(429, "application/json", body);
         let pause = dice.between(1, 3);
-        if self.without_retry_after {
-            response
-        } else {
-            response.with("retry-after", pause.to_string())
-        }
+        if self.without_retry_after { response } else { response.with("retry-after", pause.to_string()) }
     }
 }
 
@@ -127,9 +120,7 @@ impl Harm {
         match self {
             Self::Slow(delay) => response.delay = Some(*delay),
             Self::Dropped(share) if !response.body.is_empty() => response.cut = Some(place(*share)),
-            Self::Truncated(share) if !response.body.is_empty() => {
-                response.body = response.body.slice(..place(*share))
-            }
+            Self::Truncated(share) if !response.body.is_empty() => response.body = response.body.slice(..place(*share)),
             Self::Dropped(_) | Self::Truncated(_) => {}
         }
     }
@@ -172,10 +163,6 @@ mod tests {
 
     #[test]
     fn no_rates_no_faults() {
-        assert!(
-            fates(&SimulateOptions::default())
-                .iter()
-                .all(|fate| *fate == 0)
-        );
+        assert!(fates(&SimulateOptions::default()).iter().all(|fate| *fate == 0));
     }
 }

@@ -27,73 +27,73 @@ pub enum Dialect {
 /// The parameters of a simulated platform. The same seed and parameters always give the same sessions.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
 pub struct SimulateOptions {
-    /// Decides everything random: ids, scripts, token numbers, faults
-    #[arg(long, default_value_t = 1)]
+    /// Decides everything random, so the same number plays the same sessions
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
     /// How many sessions to start while running, children not counted; 0 never stops
     /// (set --delete-after as well then, or memory grows with every session)
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub sessions: u64,
-    /// Sessions that had already finished before the start, children not counted
-    #[arg(long, default_value_t = 20)]
+    /// Sessions that had already finished before the start, children not counted; some of them restart after it
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub history: u64,
     /// New sessions per second
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.5)]
     pub rate: f64,
-    /// Time compression inside sessions: 1 gives sessions of about 20 s to 5 min, 10 makes them ten times shorter
-    #[arg(long, default_value_t = 1.0)]
+    /// Time compression inside sessions: 1 gives sessions of about 20 s to 3 min, 10 makes them ten times shorter
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub speed: f64,
     /// Mean number of steps (model decisions) of a session
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, value_name = "COUNT", default_value_t = 12)]
     pub steps: u32,
     /// Share of sessions that start subagents (0 to 1)
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub children_share: f64,
     /// Share of sessions that answer, stay idle and get further messages (0 to 1)
-    #[arg(long, default_value_t = 0.15)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
     pub interactive_share: f64,
     /// Share of finished sessions that later get another message and run again (0 to 1)
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub restart_share: f64,
     /// Start usage, steps and cost at zero again when a session restarts (the platform does not say which it does)
     #[arg(long)]
     pub usage_resets_on_restart: bool,
     /// Seconds after its end at which a session is deleted and answers 404; 0 keeps it for ever
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     pub delete_after: f64,
     /// The key that callers must send as bearer token
-    #[arg(long, default_value = "hk-simulated")]
+    #[arg(long, value_name = "KEY", default_value = "hk-simulated")]
     #[serde(skip)]
     pub api_key: String,
     /// Bytes of page text in each observation event
-    #[arg(long, default_value_t = 160)]
+    #[arg(long, value_name = "BYTES", default_value_t = 160)]
     pub bulk_observation_bytes: usize,
     /// Share of requests refused with 429 (0 to 1)
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub fault_rate_429: f64,
     /// Send those 429 without a Retry-After header
     #[arg(long)]
     pub fault_429_without_retry_after: bool,
     /// Share of requests answered with 500, 502, 503 or 504, partly with HTML or plain text bodies (0 to 1)
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub fault_rate_5xx: f64,
     /// Share of answers whose body is cut: a dropped connection or a JSON document that ends early (0 to 1)
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub fault_rate_cut: f64,
     /// Share of answers delayed by --slow-ms (0 to 1)
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub fault_rate_slow: f64,
     /// How long a slow answer takes, in milliseconds
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2_000)]
     pub slow_ms: u64,
     /// /changes remembers only this many of a session's newest events; 0 remembers all
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub evict_after: usize,
     /// Delete some sessions minutes after their end, so that list pages shift under a reader
     #[arg(long)]
     pub page_drift: bool,
     /// Which generation of the platform to imitate
-    #[arg(long, value_enum, default_value_t = Dialect::Current)]
+    #[arg(long, value_name = "DIALECT", value_enum, default_value_t = Dialect::Current)]
     pub dialect: Dialect,
 }
 
@@ -194,34 +194,20 @@ impl SimulateOptions {
             }
         }
         if !(0.0..=1e9).contains(&self.delete_after) {
-            return Err(OptionsError::NotPositive {
-                option: "delete-after",
-                value: self.delete_after,
-            });
+            return Err(OptionsError::NotPositive { option: "delete-after", value: self.delete_after });
         }
         if self.steps == 0 {
-            return Err(OptionsError::NotPositive {
-                option: "steps",
-                value: 0.0,
-            });
+            return Err(OptionsError::NotPositive { option: "steps", value: 0.0 });
         }
         let bounded = [
             ("steps", u64::from(self.steps), u64::from(MAX_STEPS)),
             ("sessions", self.sessions, MAX_SESSIONS),
             ("history", self.history, MAX_HISTORY),
-            (
-                "bulk-observation-bytes",
-                self.bulk_observation_bytes as u64,
-                MAX_OBSERVATION_BYTES as u64,
-            ),
+            ("bulk-observation-bytes", self.bulk_observation_bytes as u64, MAX_OBSERVATION_BYTES as u64),
         ];
         for (option, value, limit) in bounded {
             if value > limit {
-                return Err(OptionsError::TooLarge {
-                    option,
-                    value,
-                    limit,
-                });
+                return Err(OptionsError::TooLarge { option, value, limit });
             }
         }
         if self.api_key.is_empty() {
@@ -251,42 +237,17 @@ mod tests {
 
     #[test]
     fn bad_values_are_named() {
-        let bad = SimulateOptions {
-            restart_share: 1.5,
-            ..Default::default()
-        };
+        let bad = SimulateOptions { restart_share: 1.5, ..Default::default() };
         let text = bad.validate().unwrap_err().to_string();
         assert_eq!(text, "--restart-share is 1.5, give a share between 0 and 1");
         for bad in [
-            SimulateOptions {
-                rate: 0.0,
-                ..Default::default()
-            },
-            SimulateOptions {
-                speed: f64::NAN,
-                ..Default::default()
-            },
-            SimulateOptions {
-                steps: 0,
-                ..Default::default()
-            },
-            SimulateOptions {
-                steps: 6_000,
-                ..Default::default()
-            },
-            SimulateOptions {
-                delete_after: -1.0,
-                ..Default::default()
-            },
-            SimulateOptions {
-                api_key: String::new(),
-                ..Default::default()
-            },
-            SimulateOptions {
-                fault_rate_cut: 0.7,
-                fault_rate_429: 0.7,
-                ..Default::default()
-            },
+            SimulateOptions { rate: 0.0, ..Default::default() },
+            SimulateOptions { speed: f64::NAN, ..Default::default() },
+            SimulateOptions { steps: 0, ..Default::default() },
+            SimulateOptions { steps: 6_000, ..Default::default() },
+            SimulateOptions { delete_after: -1.0, ..Default::default() },
+            SimulateOptions { api_key: String::new(), ..Default::default() },
+            SimulateOptions { fault_rate_cut: 0.7, fault_rate_429: 0.7, ..Default::default() },
         ] {
             assert!(bad.validate().is_err(), "{bad:?}");
         }

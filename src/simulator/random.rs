@@ -62,12 +62,7 @@ mod tests {
     fn streams_depend_on_every_part_of_their_name() {
         let first = mix(1, 2, 3, "script");
         assert_eq!(first, mix(1, 2, 3, "script"));
-        for other in [
-            mix(2, 2, 3, "script"),
-            mix(1, 3, 3, "script"),
-            mix(1, 2, 4, "script"),
-            mix(1, 2, 3, "id"),
-        ] {
+        for other in [mix(2, 2, 3, "script"), mix(1, 3, 3, "script"), mix(1, 2, 4, "script"), mix(1, 2, 3, "id")] {
             assert_ne!(first, other);
         }
     }
@@ -75,9 +70,7 @@ mod tests {
     #[test]
     fn weights_are_respected() {
         let mut dice = Dice::new(1, 1, 0, "test");
-        let hits = (0..10_000)
-            .filter(|_| dice.weighted(&[(9, true), (1, false)]))
-            .count();
+        let hits = (0..10_000).filter(|_| dice.weighted(&[(9, true), (1, false)])).count();
         assert!((8_800..9_200).contains(&hits), "{hits}");
     }
 }

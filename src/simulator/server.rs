@@ -37,15 +37,11 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// A platform that starts at `epoch_us` and follows the system's clock.
+    /// A platform that starts now, calls this moment `epoch_us`, and goes on at the pace of real time.
     pub fn new(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
         let faults = Mutex::new(FaultPlan::new(&options));
         let world = World::new(options, epoch_us)?;
-        Ok(Self {
-            world,
-            faults,
-            clock: Arc::new(system_time_us),
-        })
+        Ok(Self { world, faults, clock: running_from(epoch_us) })
     }
 
     /// Follows another clock instead, for tests that make their own time.
@@ -92,32 +88,29 @@ impl Simulator {
             if now >= wait.deadline_us || Instant::now() >= real_deadline {
                 break;
             }
-            let next = wait_now
-                .next_event_us
-                .map_or(wait.deadline_us, |next| next.min(wait.deadline_us));
-            tokio::time::sleep(between(now, next).clamp(Duration::from_millis(1), LONGEST_NAP))
-                .await;
+            let next = wait_now.next_event_us.map_or(wait.deadline_us, |next| next.min(wait.deadline_us));
+            tokio::time::sleep(between(now, next).clamp(Duration::from_millis(1), LONGEST_NAP)).await;
             latest = respond_again(&self.world, (self.clock)(), request);
         }
         latest
     }
 }
 
+/// A clock that shows `epoch_us` now. The wall clock is the caller's to read.
+fn running_from(epoch_us: i64) -> Clock {
+    let started = std::time::Instant::now();
+    Arc::new(move || {
+        let elapsed = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        epoch_us.saturating_add(elapsed)
+    })
+}
+
 fn between(from_us: i64, to_us: i64) -> Duration {
     Duration::from_micros(u64::try_from(to_us - from_us).unwrap_or(0))
 }
 
-/// The system's clock in microseconds since the Unix epoch.
-pub fn system_time_us() -> i64 {
-    jiff::Timestamp::now().as_microsecond()
-}
-
 /// Serves the platform until `shutdown`; a failing connection ends alone.
-pub async fn serve(
-    listener: TcpListener,
-    simulator: Arc<Simulator>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, simulator: Arc<Simulator>, shutdown: CancellationToken) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
     loop {
         let (socket, peer) = tokio::select! {
@@ -161,9 +154,7 @@ async fn handle(
         method: request.method().as_str().to_owned(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
-        authorization: authorization
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned),
+        authorization: authorization.and_then(|value| value.to_str().ok()).map(str::to_owned),
     };
     let answer = simulator.answer_in_time(&request).await;
     let mut response = hyper::Response::builder().status(answer.status);
@@ -178,6 +169,7 @@ struct Announced {
     length: u64,
     rest: Option<Bytes>,
     breaks_off: bool,
+    flushed: bool,
 }
 
 impl Announced {
@@ -187,6 +179,7 @@ impl Announced {
             length: body.len() as u64,
             breaks_off: sent.len() < body.len(),
             rest: (!sent.is_empty()).then_some(sent),
+            flushed: false,
         }
     }
 }
@@ -197,15 +190,22 @@ impl Body for Announced {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if let Some(part) = self.rest.take() {
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        if std::mem::take(&mut self.breaks_off) {
-            return Poll::Ready(Some(Err(io::Error::other("cut by a simulated fault"))));
+        if !self.breaks_off {
+            return Poll::Ready(None);
         }
-        Poll::Ready(None)
+        if !self.flushed {
+            // The server writes out what it has only when the body makes it wait; without that the head would be lost.
+            self.flushed = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.breaks_off = false;
+        Poll::Ready(Some(Err(io::Error::other("cut by a simulated fault"))))
     }
 
     fn is_end_stream(&self) -> bool {

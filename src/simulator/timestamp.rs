@@ -26,9 +26,7 @@ pub(super) fn rfc3339(at_us: i64) -> String {
 /// The form of the `Date` header.
 pub(super) fn http_date(at_us: i64) -> String {
     let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-    printer
-        .timestamp_to_rfc9110_string(&timestamp(at_us))
-        .unwrap_or_default()
+    printer.timestamp_to_rfc9110_string(&timestamp(at_us)).unwrap_or_default()
 }
 
 /// Reads a time as the platform's query parser does: RFC 3339, a naive time or date (taken as UTC), or a Unix time.
@@ -38,11 +36,7 @@ pub(super) fn parse(text: &str) -> Option<i64> {
     }
     if let Ok(number) = text.parse::<f64>() {
         // The platform's parser takes numbers beyond 2e10 for milliseconds.
-        let value = if number.abs() > 2e10 {
-            number / 1e3
-        } else {
-            number
-        };
+        let value = if number.abs() > 2e10 { number / 1e3 } else { number };
         return (value.abs() < 2e11).then(|| seconds(value));
     }
     let naive = text
@@ -72,23 +66,13 @@ mod tests {
     #[test]
     fn reads_what_the_platform_reads() {
         let noon = parse("2026-11-20T12:00:00Z").unwrap();
-        for text in [
-            "2026-11-20T14:00:00+02:00",
-            "2026-11-20T12:00:00",
-            "2026-11-20 12:00:00Z",
-            "1795176000",
-            "1795176000000",
-        ] {
+        for text in
+            ["2026-11-20T14:00:00+02:00", "2026-11-20T12:00:00", "2026-11-20 12:00:00Z", "1795176000", "1795176000000"]
+        {
             assert_eq!(parse(text), Some(noon), "{text}");
         }
         assert_eq!(parse("2026-11-20"), Some(noon - 12 * 3600 * SECOND));
-        for text in [
-            "",
-            "nonsense",
-            "2026-13-01T00:00:00Z",
-            "2026-11-20T10:00:00 02:00",
-            "inf",
-        ] {
+        for text in ["", "nonsense", "2026-13-01T00:00:00Z", "2026-11-20T10:00:00 02:00", "inf"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

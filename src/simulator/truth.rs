@@ -123,10 +123,7 @@ impl Account {
     fn add(&mut self, script: &Script, options: &SimulateOptions, from: i64, until: i64) {
         let within = |at: i64| from <= at && at <= until;
         let is_old = options.dialect == Dialect::Old;
-        let agent = self
-            .by_agent
-            .entry(script.agent.name.unwrap_or(""))
-            .or_default();
+        let agent = self.by_agent.entry(script.agent.name.unwrap_or("")).or_default();
         if within(script.created_at) {
             self.sessions += 1;
             agent.sessions += 1;
@@ -138,10 +135,7 @@ impl Account {
                 count(&mut agent.finished_by_status, change.status.name());
             }
             if let Some(error) = change.error {
-                count(
-                    &mut self.turn_failures,
-                    if is_old { "other" } else { error.name() },
-                );
+                count(&mut self.turn_failures, if is_old { "other" } else { error.name() });
             }
         }
         for charge in script.charges.iter().filter(|charge| within(charge.at)) {
@@ -225,9 +219,7 @@ pub(super) struct Ledger {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self {
-            accounts: vec![(i64::MIN, Account::default())],
-        }
+        Self { accounts: vec![(i64::MIN, Account::default())] }
     }
 }
 

@@ -9,114 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::hcompany::Stream;
 use super::options::{Dialect, OptionsError, SimulateOptions};
-use super::script::{self, Answer, Charge, ErrorCode, Id, Script, Status, ToolCall, Totals, What};
+use super::script::{self, Id};
+use super::session::Session;
+use super::streams::StreamCache;
 use super::timestamp::SECOND;
 use super::truth::Ledger;
 
 /// Deleted sessions are remembered this long. Time may go back by less than that; further back, they would be missing.
 const REMEMBER_DELETED: i64 = 600 * SECOND;
-/// Rendered streams beyond this many bytes are dropped, least recently used first, and rendered again when asked for.
-const STREAM_CACHE_BYTES: usize = 256 * 1024 * 1024;
-
-/// A session with the time of its deletion.
-pub(super) struct Session {
-    pub(super) script: Script,
-    pub(super) deleted_at: Option<i64>,
-}
-
-/// What the platform knows of a session at one moment.
-pub(super) struct Snapshot<'a> {
-    pub(super) status: Status,
-    pub(super) error: Option<ErrorCode>,
-    pub(super) started_at: Option<i64>,
-    pub(super) finished_at: Option<i64>,
-    /// The newest event or status change after the creation.
-    pub(super) last_activity_at: Option<i64>,
-    /// The answer of the current turn.
-    pub(super) answer: Option<&'a Answer>,
-    /// The newest answer of all turns.
-    pub(super) latest_answer: Option<&'a Answer>,
-    pub(super) pending_calls: &'a [ToolCall],
-    /// How many events exist.
-    pub(super) events: usize,
-    now: i64,
-}
-
-impl Session {
-    /// Whether the session exists for callers at `now`.
-    pub(super) fn is_visible(&self, now: i64) -> bool {
-        self.script.created_at <= now && self.deleted_at.is_none_or(|deleted| now < deleted)
-    }
-
-    /// The status at `now`.
-    pub(super) fn status(&self, now: i64) -> Status {
-        let statuses = &self.script.statuses;
-        let known = statuses.partition_point(|change| change.at <= now);
-        statuses[known.saturating_sub(1)].status
-    }
-
-    /// Everything the platform would show at `now`, running totals aside.
-    pub(super) fn at(&self, now: i64) -> Snapshot<'_> {
-        let script = &self.script;
-        let statuses = &script.statuses[..script
-            .statuses
-            .partition_point(|change| change.at <= now)
-            .max(1)];
-        let current = &statuses[statuses.len() - 1];
-        let started = statuses
-            .iter()
-            .find(|change| change.status == Status::Running);
-        let events = script.events_until(now);
-        let newest_event = script.events[..events].last().map(|event| event.at);
-        let newest_status = (statuses.len() > 1).then_some(current.at);
-        let answers = &script.answers[..script.answers.partition_point(|answer| answer.at <= now)];
-        let turn = script.turns.iter().rfind(|at| **at <= now);
-        let latest_answer = answers.last();
-        Snapshot {
-            status: current.status,
-            error: current.error,
-            started_at: started.map(|change| change.at),
-            finished_at: current.status.is_terminal().then_some(current.at),
-            last_activity_at: newest_event.max(newest_status),
-            answer: latest_answer.filter(|answer| turn.is_none_or(|turn| answer.at >= *turn)),
-            latest_answer,
-            pending_calls: if current.status == Status::AwaitingToolResults {
-                pending_calls(script, events)
-            } else {
-                &[]
-            },
-            events,
-            now,
-        }
-    }
-
-    /// Running totals at the moment of a snapshot.
-    pub(super) fn totals(&self, snapshot: &Snapshot<'_>) -> Totals {
-        let mut totals = Totals::default();
-        for charge in charges_since_reset(&self.script, snapshot.now) {
-            totals.add(charge);
-        }
-        totals
-    }
-}
-
-fn charges_since_reset(script: &Script, now: i64) -> &[Charge] {
-    let end = script.charges.partition_point(|charge| charge.at <= now);
-    let reset = script.resets.iter().rfind(|at| **at <= now);
-    let start = reset.map_or(0, |reset| {
-        script.charges.partition_point(|charge| charge.at < *reset)
-    });
-    &script.charges[start..end]
-}
-
-fn pending_calls(script: &Script, events: usize) -> &[ToolCall] {
-    let newest = script.events[..events].iter().rev();
-    let mut asked = newest.filter_map(|event| match &event.what {
-        What::Awaiting { calls } => Some(calls),
-        _ => None,
-    });
-    asked.next().map_or(&[], |calls| calls)
-}
 
 /// The platform, without its clock and its wire.
 pub struct World {
@@ -141,14 +41,6 @@ struct Shelf {
     streams: StreamCache,
 }
 
-/// Rendered event streams by session.
-#[derive(Default)]
-struct StreamCache {
-    streams: HashMap<Id, (u64, Arc<Stream>)>,
-    bytes: usize,
-    uses: u64,
-}
-
 impl World {
     /// A world that starts at `epoch_us`, microseconds since the Unix epoch.
     pub fn new(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
@@ -163,11 +55,7 @@ impl World {
             next_cleaning: i64::MIN,
             streams: StreamCache::default(),
         };
-        Ok(Self {
-            options,
-            epoch_us,
-            shelf: Mutex::new(shelf),
-        })
+        Ok(Self { options, epoch_us, shelf: Mutex::new(shelf) })
     }
 
     /// The options it was made with.
@@ -180,6 +68,11 @@ impl World {
         self.options.dialect == Dialect::Old
     }
 
+    /// Whether sessions stay for ever.
+    pub(super) fn never_deletes(&self) -> bool {
+        self.options.delete_after == 0.0 && !self.options.page_drift
+    }
+
     /// Whether no session will be created or change any more.
     pub fn is_settled(&self, now: i64) -> bool {
         let shelf = self.shelf_at(now);
@@ -190,9 +83,7 @@ impl World {
     /// Calls `read` with all sessions created until `now` or later, ascending by creation, deleted ones included.
     pub(super) fn read<R>(&self, now: i64, read: impl FnOnce(&[Arc<Session>]) -> R) -> R {
         let shelf = self.shelf_at(now);
-        let created = shelf
-            .sessions
-            .partition_point(|session| session.script.created_at <= now);
+        let created = shelf.sessions.partition_point(|session| session.script.created_at <= now);
         read(&shelf.sessions[..created])
     }
 
@@ -222,21 +113,17 @@ impl World {
         read: impl FnOnce(&[Arc<Session>], &super::truth::Account) -> R,
     ) -> R {
         let mut shelf = self.shelf_at(now);
-        let created = shelf
-            .sessions
-            .partition_point(|session| session.script.created_at <= now);
-        let Shelf {
-            forgotten,
-            ledger,
-            sessions,
-            ..
-        } = &mut *shelf;
+        let created = shelf.sessions.partition_point(|session| session.script.created_at <= now);
+        let Shelf { forgotten, ledger, sessions, .. } = &mut *shelf;
         let account = ledger.account(since, &self.options, || {
-            forgotten
-                .iter()
-                .flat_map(|root| script::write_family(&self.options, self.epoch_us, *root))
+            forgotten.iter().flat_map(|root| script::write_family(&self.options, self.epoch_us, *root))
         });
         read(&sessions[..created], account)
+    }
+
+    /// How many sessions are kept in memory.
+    pub fn remembered(&self) -> usize {
+        self.shelf().sessions.len()
     }
 
     fn roots(&self) -> u64 {
@@ -280,9 +167,7 @@ impl Shelf {
         self.last_change = self.last_change.max(session.script.last_change());
         self.by_id.insert(session.script.id, session.clone());
         let order = |session: &Session| (session.script.created_at, session.script.key);
-        let position = self
-            .sessions
-            .partition_point(|other| order(other) < order(&session));
+        let position = self.sessions.partition_point(|other| order(other) < order(&session));
         self.sessions.insert(position, session);
     }
 
@@ -310,42 +195,5 @@ impl Shelf {
             self.ledger.add(&session.script, options);
         }
         self.forgotten.extend(&gone);
-    }
-}
-
-impl StreamCache {
-    fn get(&mut self, id: Id) -> Option<Arc<Stream>> {
-        self.uses += 1;
-        let (used, stream) = self.streams.get_mut(&id)?;
-        *used = self.uses;
-        Some(stream.clone())
-    }
-
-    fn put(&mut self, id: Id, stream: Arc<Stream>) {
-        self.uses += 1;
-        self.bytes += stream.len_bytes();
-        if let Some((_, replaced)) = self.streams.insert(id, (self.uses, stream)) {
-            self.bytes -= replaced.len_bytes();
-        }
-        if self.bytes > STREAM_CACHE_BYTES {
-            let mut by_age: Vec<(u64, Id)> = self
-                .streams
-                .iter()
-                .map(|(id, (used, _))| (*used, *id))
-                .collect();
-            by_age.sort_unstable_by_key(|(used, _)| *used);
-            for (_, id) in by_age {
-                if self.bytes <= STREAM_CACHE_BYTES / 4 * 3 {
-                    break;
-                }
-                self.remove(id);
-            }
-        }
-    }
-
-    fn remove(&mut self, id: Id) {
-        if let Some((_, stream)) = self.streams.remove(&id) {
-            self.bytes -= stream.len_bytes();
-        }
     }
 }

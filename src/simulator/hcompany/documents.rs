@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::texts;
 use crate::simulator::script::{Answer, CallId, Environment, ErrorCode, MODELS, ToolCall, Totals};
-use crate::simulator::world::{Session, Snapshot, World};
+use crate::simulator::session::{Session, Snapshot};
+use crate::simulator::world::World;
 
 /// A requested tool call.
 #[derive(Serialize)]
@@ -22,11 +23,7 @@ impl From<&ToolCall> for ToolRequest {
             CallId::Xml(position) => Some(format!("xml_{position}")),
             CallId::Null => None,
         };
-        Self {
-            tool_name: call.tool.name(),
-            args: texts::arguments(call),
-            id,
-        }
+        Self { tool_name: call.tool.name(), args: texts::arguments(call), id }
     }
 }
 
@@ -101,19 +98,9 @@ pub(super) fn usage(totals: &Totals, is_old: bool) -> Vec<ModelUsage> {
 
 /// Running totals with cost, as events and change batches have them.
 pub(super) fn metrics(totals: &Totals, is_old: bool) -> Metrics {
-    let costs = totals
-        .models
-        .iter()
-        .map(|(model, sums)| Cost::of(sums.cost(&MODELS[*model])));
-    let cost_per_model = usage(totals, is_old)
-        .into_iter()
-        .zip(costs)
-        .map(|(usage, cost)| ModelCost { usage, cost });
-    Metrics {
-        steps: totals.steps,
-        cost_per_model: cost_per_model.collect(),
-        cost: Cost::of(totals.cost()),
-    }
+    let costs = totals.models.iter().map(|(model, sums)| Cost::of(sums.cost(&MODELS[*model])));
+    let cost_per_model = usage(totals, is_old).into_iter().zip(costs).map(|(usage, cost)| ModelCost { usage, cost });
+    Metrics { steps: totals.steps, cost_per_model: cost_per_model.collect(), cost: Cost::of(totals.cost()) }
 }
 
 /// A message that a user wrote.
@@ -129,14 +116,7 @@ pub(super) struct UserMessage {
 
 impl UserMessage {
     pub(super) fn new(message: String) -> Self {
-        Self {
-            r#type: "user_message",
-            message,
-            images: [],
-            files: [],
-            skills: [],
-            caller_id: "user",
-        }
+        Self { r#type: "user_message", message, images: [], files: [], skills: [], caller_id: "user" }
     }
 }
 
@@ -165,10 +145,7 @@ impl NewerStatus {
     pub(super) fn of(snapshot: &Snapshot<'_>) -> Self {
         Self {
             error_code: snapshot.error.map(ErrorCode::name),
-            outcome: snapshot
-                .answer
-                .and_then(|answer| answer.outcome)
-                .map(|outcome| outcome.name()),
+            outcome: snapshot.answer.and_then(|answer| answer.outcome).map(|outcome| outcome.name()),
         }
     }
 }
@@ -177,11 +154,7 @@ impl SessionStatus {
     pub(super) fn of(world: &World, session: &Session, snapshot: &Snapshot<'_>, now: i64) -> Self {
         let is_old = world.is_old();
         let totals = session.totals(snapshot);
-        let children = session
-            .script
-            .children
-            .iter()
-            .filter(|(created_at, _)| *created_at <= now);
+        let children = session.script.children.iter().filter(|(created_at, _)| *created_at <= now);
         Self {
             status: snapshot.status.name(),
             error: snapshot.error.map(error_text),
@@ -199,13 +172,9 @@ pub(super) fn error_text(error: ErrorCode) -> &'static str {
     match error {
         ErrorCode::EnvironmentError => "The session environment failed to provision or crashed.",
         ErrorCode::NoAnswer => "The agent stopped without producing an answer.",
-        ErrorCode::AnswerValidation => {
-            "The agent's answer did not match the requested answer format."
-        }
+        ErrorCode::AnswerValidation => "The agent's answer did not match the requested answer format.",
         ErrorCode::Timeout => "The session exceeded its maximum allowed time.",
-        ErrorCode::InsufficientCredit => {
-            "The organization has no credit left to pay for the session's model calls."
-        }
+        ErrorCode::InsufficientCredit => "The organization has no credit left to pay for the session's model calls.",
         ErrorCode::Internal => "The session failed due to an internal error.",
     }
 }
@@ -216,18 +185,8 @@ pub(super) fn answer_value(world: &World, session: &Session, answer: Option<&Ans
         return Value::Null;
     };
     let script = &session.script;
-    let index = script
-        .answers
-        .iter()
-        .position(|other| other.at == answer.at)
-        .unwrap_or_default();
-    texts::answer(
-        world.options.seed,
-        script.key,
-        index,
-        answer.structured,
-        answer.outcome,
-    )
+    let index = script.answers.iter().position(|other| other.at == answer.at).unwrap_or_default();
+    texts::answer(world.options.seed, script.key, index, answer.structured, answer.outcome)
 }
 
 /// The id in a request whose agent the list no longer names.

@@ -42,14 +42,9 @@ pub(super) fn invalid(problems: &[Problem], is_old: bool) -> Response {
     if is_old {
         return Response::json(422, &json!({ "detail": detail }));
     }
-    let lines: Vec<String> = problems
-        .iter()
-        .map(|problem| format!("{}: {}", path(&problem.location), problem.message))
-        .collect();
-    Response::json(
-        422,
-        &json!({ "message": lines.join("; "), "detail": detail }),
-    )
+    let lines: Vec<String> =
+        problems.iter().map(|problem| format!("{}: {}", path(&problem.location), problem.message)).collect();
+    Response::json(422, &json!({ "message": lines.join("; "), "detail": detail }))
 }
 
 fn describe(problem: &Problem) -> Value {

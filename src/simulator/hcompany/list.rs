@@ -9,15 +9,11 @@ use super::query::Query;
 use super::texts;
 use super::wire::{Request, Response};
 use crate::simulator::script::{Id, Status};
+use crate::simulator::session::Session;
 use crate::simulator::timestamp::rfc3339;
-use crate::simulator::world::{Session, World};
+use crate::simulator::world::World;
 
-const OWNERS: [&str; 4] = [
-    "me",
-    "me-in-organization",
-    "organization",
-    "me-or-organization",
-];
+const OWNERS: [&str; 4] = ["me", "me-in-organization", "organization", "me-or-organization"];
 const SORTS: [&str; 2] = ["created_at", "-created_at"];
 
 /// One page of anything.
@@ -72,42 +68,50 @@ pub(super) fn list(world: &World, now: i64, request: &Request) -> Response {
     }
     let ascending = sort.first().is_some_and(|sort| sort == "created_at");
     let skip = (page - 1).saturating_mul(size) as usize;
-    let rows = world.read(now, |sessions| {
+    let window = Window { skip, size: size as usize };
+    let (rows, total) = world.read(now, |sessions| {
+        let sessions = filter.created_within(sessions);
         let matching = |session: &&Arc<Session>| filter.matches(world, session, now);
-        let mut found: Vec<&Arc<Session>> = sessions.iter().filter(matching).collect();
-        if !ascending {
-            found.reverse();
+        match (ascending, filter.is_by_creation_only() && world.never_deletes()) {
+            (true, true) => (window.of(sessions.iter()), sessions.len()),
+            (false, true) => (window.of(sessions.iter().rev()), sessions.len()),
+            (true, false) => window.of_counted(sessions.iter().filter(matching)),
+            (false, false) => window.of_counted(sessions.iter().rev().filter(matching)),
         }
-        let rows: Vec<Arc<Session>> = found
-            .iter()
-            .skip(skip)
-            .take(size as usize)
-            .map(|session| Arc::clone(session))
-            .collect();
-        (rows, found.len())
     });
-    let items = rows
-        .0
-        .iter()
-        .map(|session| Summary::of(world, session, now))
-        .collect();
-    Response::json(
-        200,
-        &Page {
-            items,
-            total: rows.1,
-            page,
-        },
-    )
+    let items = rows.iter().map(|session| Summary::of(world, session, now)).collect();
+    Response::json(200, &Page { items, total, page })
+}
+
+/// The part of a list that one page shows.
+struct Window {
+    skip: usize,
+    size: usize,
+}
+
+impl Window {
+    /// The page's sessions, found without looking at the others.
+    fn of<'a>(&self, all: impl Iterator<Item = &'a Arc<Session>>) -> Vec<Arc<Session>> {
+        all.skip(self.skip).take(self.size).cloned().collect()
+    }
+
+    /// The page's sessions and the number of all, when only going through them tells how many there are.
+    fn of_counted<'a>(&self, all: impl Iterator<Item = &'a Arc<Session>>) -> (Vec<Arc<Session>>, usize) {
+        let (mut rows, mut total) = (Vec::new(), 0);
+        for session in all {
+            if total >= self.skip && rows.len() < self.size {
+                rows.push(session.clone());
+            }
+            total += 1;
+        }
+        (rows, total)
+    }
 }
 
 impl Filter {
     fn read(query: &mut Query, is_old: bool) -> Self {
-        let known: Vec<&str> = Status::ALL
-            .iter()
-            .filter(|status| !is_old || !is_newer(**status))
-            .map(|status| status.name())
-            .collect();
+        let known: Vec<&str> =
+            Status::ALL.iter().filter(|status| !is_old || !is_newer(**status)).map(|status| status.name()).collect();
         let statuses = query.words("status", "enum", &known);
         let schedule = query.uuid("schedule_id");
         let created_before = query.time("created_before");
@@ -129,18 +133,25 @@ impl Filter {
         }
     }
 
+    /// The part of sessions, ascending by creation, that the limits on creation leave.
+    fn created_within<'a>(&self, sessions: &'a [Arc<Session>]) -> &'a [Arc<Session>] {
+        let until = |limit| sessions.partition_point(|session| session.script.created_at < limit);
+        let end = self.created_before.map_or(sessions.len(), until);
+        let start = self.created_after.map_or(0, |limit| until(limit.saturating_add(1)));
+        &sessions[start.min(end)..end]
+    }
+
+    /// Whether it asks for nothing but times of creation.
+    fn is_by_creation_only(&self) -> bool {
+        let is_free = self.statuses.is_empty() && self.agents.is_empty() && self.schedule.is_none();
+        let is_alone = self.group.is_none() && self.parent.is_none() && self.search.is_none();
+        is_free && is_alone && self.finished_before.is_none() && self.finished_after.is_none()
+    }
+
+    /// Everything but the limits on creation.
     fn matches(&self, world: &World, session: &Session, now: i64) -> bool {
         let script = &session.script;
         if !session.is_visible(now) || self.schedule.is_some() {
-            return false;
-        }
-        if self
-            .created_before
-            .is_some_and(|limit| script.created_at >= limit)
-            || self
-                .created_after
-                .is_some_and(|limit| script.created_at <= limit)
-        {
             return false;
         }
         if !self.statuses.is_empty() {
@@ -180,8 +191,7 @@ impl Filter {
             return true;
         };
         let message = texts::first_message(world.options.seed, session.script.key);
-        let answer =
-            texts::answer_text(&answer_value(world, session, session.at(now).latest_answer));
+        let answer = texts::answer_text(&answer_value(world, session, session.at(now).latest_answer));
         message.to_lowercase().contains(wanted) || answer.to_lowercase().contains(wanted)
     }
 }
@@ -199,12 +209,7 @@ pub(super) fn group_name(number: u32) -> String {
 /// The page of a session on the platform's site; there is none while it is queued.
 pub(super) fn view_url(session: &Session, status: Status) -> Option<String> {
     let is_queued = status == Status::Queued;
-    (!is_queued).then(|| {
-        format!(
-            "https://platform.eu.hcompany.ai/agents/sessions/{}",
-            session.script.id
-        )
-    })
+    (!is_queued).then(|| format!("https://platform.eu.hcompany.ai/agents/sessions/{}", session.script.id))
 }
 
 impl Summary {

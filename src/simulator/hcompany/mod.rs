@@ -5,6 +5,7 @@ mod errors;
 mod list;
 mod query;
 mod quota;
+mod render;
 mod session;
 mod stream;
 mod texts;
@@ -67,58 +68,30 @@ fn route(world: &World, now: i64, request: &Request) -> Response {
         return errors::plain(404, "Not Found", is_old);
     };
     if bare != path {
-        let query = if request.query.is_empty() {
-            String::new()
-        } else {
-            format!("?{}", request.query)
-        };
+        let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
         return Response::empty(307).with("location", format!("{bare}{query}"));
     }
     if request.method != "GET" {
         // Only the read part is simulated; on the platform some of these paths also take writes.
         let refusal = errors::plain(405, "Method Not Allowed", is_old).with("allow", "GET");
-        return if request.method == "HEAD" {
-            Response::empty(405).with("allow", "GET")
-        } else {
-            refusal
-        };
+        return if request.method == "HEAD" { Response::empty(405).with("allow", "GET") } else { refusal };
     }
     match endpoint {
         Endpoint::List => list::list(world, now, request),
         Endpoint::SessionQuota => quota::sessions(world, now),
         Endpoint::TokenQuota => quota::tokens(world, now),
-        Endpoint::Session(id) => session::with_session(
-            world,
-            now,
-            request,
-            id,
-            |_| (),
-            |found, ()| session::document(world, now, found),
-        ),
-        Endpoint::Status(id) => session::with_session(
-            world,
-            now,
-            request,
-            id,
-            |_| (),
-            |found, ()| session::status(world, now, found),
-        ),
-        Endpoint::Changes(id) => session::with_session(
-            world,
-            now,
-            request,
-            id,
-            ChangesQuery::read,
-            |found, query| session::changes(world, now, found, &query),
-        ),
-        Endpoint::Events(id) => session::with_session(
-            world,
-            now,
-            request,
-            id,
-            EventsQuery::read,
-            |found, query| session::events(world, now, found, &query),
-        ),
+        Endpoint::Session(id) => {
+            session::with_session(world, now, request, id, |_| (), |found, ()| session::document(world, now, found))
+        }
+        Endpoint::Status(id) => {
+            session::with_session(world, now, request, id, |_| (), |found, ()| session::status(world, now, found))
+        }
+        Endpoint::Changes(id) => session::with_session(world, now, request, id, ChangesQuery::read, |found, query| {
+            session::changes(world, now, found, &query)
+        }),
+        Endpoint::Events(id) => session::with_session(world, now, request, id, EventsQuery::read, |found, query| {
+            session::events(world, now, found, &query)
+        }),
     }
 }
 

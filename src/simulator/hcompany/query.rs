@@ -21,10 +21,7 @@ impl Query {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             (decode(name), decode(value))
         });
-        Self {
-            pairs: pairs.collect(),
-            problems: Vec::new(),
-        }
+        Self { pairs: pairs.collect(), problems: Vec::new() }
     }
 
     /// The value of a parameter that can be given once; of several, the last one counts.
@@ -40,13 +37,7 @@ impl Query {
     }
 
     /// A whole number within bounds.
-    pub(super) fn int(
-        &mut self,
-        name: &'static str,
-        default: i64,
-        low: Option<i64>,
-        high: Option<i64>,
-    ) -> i64 {
+    pub(super) fn int(&mut self, name: &'static str, default: i64, low: Option<i64>, high: Option<i64>) -> i64 {
         let Some(input) = self.text(name).map(str::to_owned) else {
             return default;
         };
@@ -63,24 +54,10 @@ impl Query {
         };
         if let Some(low) = low.filter(|low| value < *low) {
             let message = format!("Input should be greater than or equal to {low}");
-            self.problem(
-                "greater_than_equal",
-                name,
-                None,
-                &input,
-                &message,
-                Some(json!({ "ge": low })),
-            );
+            self.problem("greater_than_equal", name, None, &input, &message, Some(json!({ "ge": low })));
         } else if let Some(high) = high.filter(|high| value > *high) {
             let message = format!("Input should be less than or equal to {high}");
-            self.problem(
-                "less_than_equal",
-                name,
-                None,
-                &input,
-                &message,
-                Some(json!({ "le": high })),
-            );
+            self.problem("less_than_equal", name, None, &input, &message, Some(json!({ "le": high })));
         }
         value
     }
@@ -118,14 +95,7 @@ impl Query {
                 "unexpected extra characters at the end of the input"
             };
             let message = format!("Input should be a valid datetime or date, {reason}");
-            self.problem(
-                "datetime_from_date_parsing",
-                name,
-                None,
-                &input,
-                &message,
-                Some(json!({ "error": reason })),
-            );
+            self.problem("datetime_from_date_parsing", name, None, &input, &message, Some(json!({ "error": reason })));
         }
         time
     }
@@ -139,12 +109,7 @@ impl Query {
     }
 
     /// Any number of a fixed set of words, each under the bare name.
-    pub(super) fn words(
-        &mut self,
-        name: &'static str,
-        kind: &'static str,
-        allowed: &[&str],
-    ) -> Vec<String> {
+    pub(super) fn words(&mut self, name: &'static str, kind: &'static str, allowed: &[&str]) -> Vec<String> {
         let inputs = self.texts(name);
         for (index, input) in inputs.iter().enumerate() {
             self.check_word(kind, name, Some(index), input, allowed);
@@ -183,14 +148,7 @@ impl Query {
         let (last, others) = quoted.split_last().expect("a set of words is never empty");
         let expected = format!("{} or {last}", others.join(", "));
         let message = format!("Input should be {expected}");
-        self.problem(
-            kind,
-            name,
-            index,
-            input,
-            &message,
-            Some(json!({ "expected": expected })),
-        );
+        self.problem(kind, name, index, input, &message, Some(json!({ "expected": expected })));
     }
 
     fn check_uuid(&mut self, place: &str, name: &str, input: &str) -> Option<Id> {
@@ -220,13 +178,7 @@ impl Query {
     ) {
         let mut location = vec![json!("query"), json!(name)];
         location.extend(index.map(|index| json!(index)));
-        self.problems.push(Problem {
-            kind,
-            location,
-            message: message.to_owned(),
-            input: input.to_owned(),
-            context,
-        });
+        self.problems.push(Problem { kind, location, message: message.to_owned(), input: input.to_owned(), context });
     }
 }
 
@@ -234,9 +186,7 @@ impl Query {
 fn parse_int(input: &str) -> Option<i64> {
     let trimmed = input.trim();
     let whole = match trimmed.split_once('.') {
-        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => {
-            whole
-        }
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
         Some(_) => return None,
         None => trimmed,
     };
@@ -244,35 +194,22 @@ fn parse_int(input: &str) -> Option<i64> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    let saturated = if whole.starts_with('-') {
-        i64::MIN
-    } else {
-        i64::MAX
-    };
+    let saturated = if whole.starts_with('-') { i64::MIN } else { i64::MAX };
     Some(whole.parse().unwrap_or(saturated))
 }
 
 /// A UUID with or without hyphens, braces or the URN prefix, in either case.
 fn parse_uuid(input: &str) -> Result<Id, String> {
     let bare = input.strip_prefix("urn:uuid:").unwrap_or(input);
-    let bare = bare
-        .strip_prefix('{')
-        .and_then(|inner| inner.strip_suffix('}'))
-        .unwrap_or(bare);
-    if let Some((at, letter)) = bare
-        .char_indices()
-        .find(|(_, letter)| !letter.is_ascii_hexdigit() && *letter != '-')
-    {
+    let bare = bare.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(bare);
+    if let Some((at, letter)) = bare.char_indices().find(|(_, letter)| !letter.is_ascii_hexdigit() && *letter != '-') {
         return Err(format!("invalid character: found `{letter}` at {at}"));
     }
     let groups: Vec<&str> = bare.split('-').collect();
     if groups.len() > 1 {
         const LENGTHS: [usize; 5] = [8, 4, 4, 4, 12];
         if groups.len() != LENGTHS.len() {
-            return Err(format!(
-                "invalid group count: expected 5, found {}",
-                groups.len()
-            ));
+            return Err(format!("invalid group count: expected 5, found {}", groups.len()));
         }
         for (index, (group, expected)) in groups.iter().zip(LENGTHS).enumerate() {
             if group.len() != expected {
@@ -283,10 +220,7 @@ fn parse_uuid(input: &str) -> Result<Id, String> {
             }
         }
     } else if bare.len() != 32 {
-        return Err(format!(
-            "invalid length: expected length 32 for simple format, found {}",
-            bare.len()
-        ));
+        return Err(format!("invalid length: expected length 32 for simple format, found {}", bare.len()));
     }
     let value = u128::from_str_radix(&groups.concat(), 16).map_err(|error| error.to_string())?;
     Ok(Id(value))
@@ -347,15 +281,9 @@ mod tests {
         ] {
             assert_eq!(parse_uuid(spelling), Ok(id));
         }
-        assert_eq!(
-            parse_uuid("nope").unwrap_err(),
-            "invalid character: found `n` at 0"
-        );
+        assert_eq!(parse_uuid("nope").unwrap_err(), "invalid character: found `n` at 0");
         let short = parse_uuid("00000000-0000-0000-0000-00000000dea").unwrap_err();
-        assert_eq!(
-            short,
-            "invalid group length in group 4: expected 12, found 11"
-        );
+        assert_eq!(short, "invalid group length in group 4: expected 12, found 11");
     }
 
     #[test]

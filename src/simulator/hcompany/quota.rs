@@ -20,15 +20,10 @@ pub(super) fn sessions(world: &World, now: i64) -> Response {
     let typical = options.rate * TYPICAL_RUN / options.speed * f64::from(options.steps) / 12.0;
     let limit = SMALLEST_LIMIT.max((2.0 * typical).ceil() as i64);
     let active = world.read(now, |sessions| {
-        let holding = sessions
-            .iter()
-            .filter(|session| session.is_visible(now) && session.status(now).holds_slot());
+        let holding = sessions.iter().filter(|session| session.is_visible(now) && session.status(now).holds_slot());
         holding.count() as i64
     });
-    Response::json(
-        200,
-        &json!({ "scope": "org", "limit": limit, "active": active, "available": limit - active }),
-    )
+    Response::json(200, &json!({ "scope": "org", "limit": limit, "active": active, "available": limit - active }))
 }
 
 /// Tokens used in the current window of thirty days; windows are counted from a day before the start.
@@ -36,10 +31,7 @@ pub(super) fn tokens(world: &World, now: i64) -> Response {
     let origin = world.epoch_us - 24 * 3600 * SECOND;
     let window_start = origin + (now - origin).div_euclid(TOKEN_WINDOW) * TOKEN_WINDOW;
     let consumed = truth(world, now, Some(window_start)).account.tokens;
-    let used: u64 = consumed
-        .values()
-        .map(|tokens| tokens.input + tokens.output)
-        .sum();
+    let used: u64 = consumed.values().map(|tokens| tokens.input + tokens.output).sum();
     Response::json(
         200,
         &json!({

@@ -4,16 +4,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::documents::{
-    Metrics, NewerStatus, SessionStatus, ToolRequest, UserMessage, agent, answer_value, error_text,
-    metrics, tool_requests,
+    Metrics, NewerStatus, SessionStatus, ToolRequest, UserMessage, agent, answer_value, error_text, metrics,
+    tool_requests,
 };
 use super::list::{group_name, view_url};
 use super::query::Query;
 use super::stream::type_name;
 use super::texts;
 use super::wire::{Request, Response, Wait};
+use crate::simulator::session::Session;
 use crate::simulator::timestamp::{SECOND, rfc3339};
-use crate::simulator::world::{Session, World};
+use crate::simulator::world::World;
 use std::sync::Arc;
 
 /// The longest long poll in seconds; more is refused.
@@ -115,12 +116,7 @@ impl ChangesQuery {
 }
 
 /// `GET /api/v2/sessions/{id}/changes`.
-pub(super) fn changes(
-    world: &World,
-    now: i64,
-    session: &Arc<Session>,
-    query: &ChangesQuery,
-) -> Response {
+pub(super) fn changes(world: &World, now: i64, session: &Arc<Session>, query: &ChangesQuery) -> Response {
     let snapshot = session.at(now);
     let from_index = query.from_index as usize;
     if from_index >= snapshot.events {
@@ -128,11 +124,7 @@ pub(super) fn changes(
         if query.wait_for_seconds > 0 {
             nothing.wait = Some(Wait {
                 deadline_us: now + query.wait_for_seconds * SECOND,
-                next_event_us: session
-                    .script
-                    .events
-                    .get(snapshot.events)
-                    .map(|event| event.at),
+                next_event_us: session.script.events.get(snapshot.events).map(|event| event.at),
             });
         }
         return nothing;
@@ -144,11 +136,7 @@ pub(super) fn changes(
     };
     let first = from_index.max(oldest_kept);
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let last = if query.include_events {
-        first.saturating_add(limit).min(snapshot.events)
-    } else {
-        first
-    };
+    let last = if query.include_events { first.saturating_add(limit).min(snapshot.events) } else { first };
     let head = ChangesHead {
         status: snapshot.status.name(),
         started_at: snapshot.started_at.map(rfc3339),
@@ -163,20 +151,11 @@ pub(super) fn changes(
         pending_tool_calls: (!is_old).then(|| tool_requests(snapshot.pending_calls)),
     };
     let stream = world.stream(session);
-    Response::body(
-        200,
-        "application/json",
-        splice(&head, "new_events", stream.slice(first, last), &tail),
-    )
+    Response::body(200, "application/json", splice(&head, "new_events", stream.slice(first, last), &tail))
 }
 
 /// `GET /api/v2/sessions/{id}/events`: complete, whatever was evicted from the changes.
-pub(super) fn events(
-    world: &World,
-    now: i64,
-    session: &Arc<Session>,
-    query: &EventsQuery,
-) -> Response {
+pub(super) fn events(world: &World, now: i64, session: &Arc<Session>, query: &EventsQuery) -> Response {
     let snapshot = session.at(now);
     let stream = world.stream(session);
     let size = query.size as usize;
@@ -189,10 +168,8 @@ pub(super) fn events(
             snapshot.events
         }
         kind => {
-            let wanted = |index: &usize| {
-                kind.as_ref()
-                    .is_none_or(|kind| type_name(&session.script.events[*index].what) == kind)
-            };
+            let wanted =
+                |index: &usize| kind.as_ref().is_none_or(|kind| type_name(&session.script.events[*index].what) == kind);
             let mut matching: Vec<usize> = (0..snapshot.events).filter(wanted).collect();
             if query.descending {
                 matching.reverse();
@@ -207,11 +184,7 @@ pub(super) fn events(
         }
     };
     let tail = json!({ "total": total, "page": query.page });
-    Response::body(
-        200,
-        "application/json",
-        splice(&json!({}), "items", &items, &tail),
-    )
+    Response::body(200, "application/json", splice(&json!({}), "items", &items, &tail))
 }
 
 /// The parameters of a request for past events.

@@ -54,9 +54,9 @@ pub(super) fn arguments(call: &ToolCall) -> Value {
         Tool::Click | Tool::ClickDesktop => {
             json!({ "element": format!("link {salt} {PRIVATE}"), "x": salt % 1280, "y": salt % 719 })
         }
-        Tool::Scroll => json!({ "direction": if salt % 2 == 0 { "down" } else { "up" } }),
+        Tool::Scroll => json!({ "direction": if salt.is_multiple_of(2) { "down" } else { "up" } }),
         Tool::Write => {
-            json!({ "text": format!("query \"{salt}\" {PRIVATE}"), "submit": salt % 2 == 0 })
+            json!({ "text": format!("query \"{salt}\" {PRIVATE}"), "submit": salt.is_multiple_of(2) })
         }
         Tool::Goto => json!({ "url": format!("https://shop.example/{PRIVATE}/{salt}?q=a%20b") }),
         Tool::PressKeys => json!({ "keys": ["ctrl", "s"] }),
@@ -81,13 +81,7 @@ pub(super) fn result(call: &ToolCall) -> Value {
 }
 
 /// An agent's answer, number `index` of its session.
-pub(super) fn answer(
-    seed: u64,
-    key: Key,
-    index: usize,
-    structured: bool,
-    outcome: Option<Outcome>,
-) -> Value {
+pub(super) fn answer(seed: u64, key: Key, index: usize, structured: bool, outcome: Option<Outcome>) -> Value {
     let mut dice = Dice::new(seed, key.root, key.child, &format!("answer-{index}"));
     let number = dice.between(1, 999);
     let text = match outcome {
@@ -105,7 +99,5 @@ pub(super) fn answer(
 
 /// An answer as the search finds it.
 pub(super) fn answer_text(answer: &Value) -> String {
-    answer
-        .as_str()
-        .map_or_else(|| answer.to_string(), str::to_owned)
+    answer.as_str().map_or_else(|| answer.to_string(), str::to_owned)
 }

@@ -26,9 +26,7 @@ pub struct Request {
 impl Request {
     /// A GET with a bearer token.
     pub fn get(path_and_query: &str, key: &str) -> Self {
-        let (path, query) = path_and_query
-            .split_once('?')
-            .unwrap_or((path_and_query, ""));
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         Self {
             method: "GET".to_owned(),
             path: path.to_owned(),
@@ -67,40 +65,22 @@ pub struct Wait {
 impl Response {
     /// An answer without a body.
     pub(super) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-            delay: None,
-            cut: None,
-            wait: None,
-        }
+        Self { status, headers: Vec::new(), body: Bytes::new(), delay: None, cut: None, wait: None }
     }
 
     /// A body of some media type.
-    pub(in crate::simulator) fn body(
-        status: u16,
-        media_type: &str,
-        body: impl Into<Bytes>,
-    ) -> Self {
-        Self::empty(status)
-            .with(Self::CONTENT_TYPE, media_type)
-            .with_body(body.into())
+    pub(in crate::simulator) fn body(status: u16, media_type: &str, body: impl Into<Bytes>) -> Self {
+        Self::empty(status).with(Self::CONTENT_TYPE, media_type).with_body(body.into())
     }
 
     /// A JSON document.
     pub(super) fn json(status: u16, document: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(document)
-            .expect("documents have string keys and no fallible serializers");
+        let body = serde_json::to_vec(document).expect("documents have string keys and no fallible serializers");
         Self::body(status, "application/json", body)
     }
 
     /// Adds a header.
-    pub(in crate::simulator) fn with(
-        mut self,
-        name: &'static str,
-        value: impl Into<String>,
-    ) -> Self {
+    pub(in crate::simulator) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -113,8 +93,7 @@ impl Response {
 
     /// Adds the headers that every answer has.
     pub(super) fn signed(self, now_us: i64) -> Self {
-        self.with("server", SERVER_NAME)
-            .with("date", http_date(now_us))
+        self.with("server", SERVER_NAME).with("date", http_date(now_us))
     }
 
     const CONTENT_TYPE: &'static str = "content-type";

@@ -48,15 +48,8 @@ static PRICE_FINDER: Agent = catalog("web-price-finder", Some(3), &[0, 1]);
 static NIGHT_AUDIT: Agent = catalog("night-audit", Some(1), &[2, 0]);
 static FAST_SEARCHER: Agent = catalog("fast-searcher", None, &[0]);
 static VISUAL_VERIFIER: Agent = catalog("visual-verifier", Some(2), &[1]);
-static INVOICE_CLERK: Agent = Agent {
-    environment: Environment::Desktop,
-    ..catalog("invoice-clerk", Some(12), &[1])
-};
-static SPOT_CHECK: Agent = Agent {
-    inline: true,
-    by_id: false,
-    ..catalog("spot-check", None, &[0])
-};
+static INVOICE_CLERK: Agent = Agent { environment: Environment::Desktop, ..catalog("invoice-clerk", Some(12), &[1]) };
+static SPOT_CHECK: Agent = Agent { inline: true, by_id: false, ..catalog("spot-check", None, &[0]) };
 /// Today's platform allows only letters, digits and hyphens in the names of agents, older sessions and other platforms
 /// do not have to: quotes, a backslash, a line break and letters outside ASCII must not break a label.
 static NIGHT_SHIFT: Agent = Agent {
@@ -64,10 +57,7 @@ static NIGHT_SHIFT: Agent = Agent {
     environment: Environment::Desktop,
     ..catalog("Ops \"night\" \\ shift\nCafé № 7 🚀", None, &[0])
 };
-static NAMELESS: Agent = Agent {
-    name: None,
-    ..catalog("", None, &[0])
-};
+static NAMELESS: Agent = Agent { name: None, ..catalog("", None, &[0]) };
 
 /// Agents of sessions that users start, with their shares.
 pub(super) const ROOTS: &[(u32, &Agent)] = &[

@@ -1,9 +1,6 @@
 //! The hand that writes a script: it keeps the time of the story and appends facts to it.
 
-use super::{
-    Agent, CallId, Charge, ErrorCode, Event, Id, Key, Script, Status, StatusChange, Tool, ToolCall,
-    What,
-};
+use super::{Agent, CallId, Charge, ErrorCode, Event, Id, Key, Script, Status, StatusChange, Tool, ToolCall, What};
 use crate::simulator::options::{Dialect, SimulateOptions};
 use crate::simulator::random::Dice;
 use crate::simulator::timestamp::seconds;
@@ -37,11 +34,7 @@ impl<'a> Author<'a> {
     ) -> Self {
         let mut dice = Dice::new(options.seed, key.root, key.child, "script");
         let agent = dice.weighted(agents);
-        let id_style = dice.weighted(&[
-            (75, IdStyle::Numbered),
-            (18, IdStyle::Xml),
-            (7, IdStyle::Null),
-        ]);
+        let id_style = dice.weighted(&[(75, IdStyle::Numbered), (18, IdStyle::Xml), (7, IdStyle::Null)]);
         let in_group = dice.chance(0.15);
         let group = dice.between(1, 9);
         let context = dice.between(4_000, 9_000);
@@ -61,15 +54,7 @@ impl<'a> Author<'a> {
             restarts: Vec::new(),
             children: Vec::new(),
         };
-        Self {
-            options,
-            dice,
-            clock: created_at,
-            script,
-            id_style,
-            calls: 0,
-            context,
-        }
+        Self { options, dice, clock: created_at, script, id_style, calls: 0, context }
     }
 
     /// Whether the imitated platform is the older one, which lacks queues, client tools and some events.
@@ -85,36 +70,20 @@ impl<'a> Author<'a> {
 
     /// An event at the time of the story.
     pub(super) fn happen(&mut self, what: What) {
-        if self
-            .script
-            .events
-            .last()
-            .is_some_and(|last| last.at >= self.clock)
-        {
+        if self.script.events.last().is_some_and(|last| last.at >= self.clock) {
             self.clock += 1;
         }
-        self.script.events.push(Event {
-            at: self.clock,
-            what,
-        });
+        self.script.events.push(Event { at: self.clock, what });
     }
 
     /// A status change at the time of the story.
     pub(super) fn enter(&mut self, status: Status) {
-        self.script.statuses.push(StatusChange {
-            at: self.clock,
-            status,
-            error: None,
-        });
+        self.script.statuses.push(StatusChange { at: self.clock, status, error: None });
     }
 
     /// The session ends with an error.
     pub(super) fn fail(&mut self, status: Status, error: ErrorCode) {
-        self.script.statuses.push(StatusChange {
-            at: self.clock,
-            status,
-            error: Some(error),
-        });
+        self.script.statuses.push(StatusChange { at: self.clock, status, error: Some(error) });
     }
 
     /// A request for a tool, with the id this session would give it as number `position` of its step.
@@ -125,11 +94,7 @@ impl<'a> Author<'a> {
             IdStyle::Xml => CallId::Xml(position),
             IdStyle::Null => CallId::Null,
         };
-        ToolCall {
-            tool,
-            id,
-            salt: self.dice.between(0, 9_999),
-        }
+        ToolCall { tool, id, salt: self.dice.between(0, 9_999) }
     }
 
     /// The model calls of one step become known, together with the new running totals.
@@ -146,35 +111,15 @@ impl<'a> Author<'a> {
 
     fn charge(&mut self, model: usize, step: bool) {
         self.context = (self.context + self.dice.between(200, 1_600)).min(120_000);
-        let input = if step {
-            self.context
-        } else {
-            self.dice.between(1_000, 6_000)
-        };
-        let seen_before = self
-            .script
-            .charges
-            .iter()
-            .any(|charge| charge.model == model);
+        let input = if step { self.context } else { self.dice.between(1_000, 6_000) };
+        let seen_before = self.script.charges.iter().any(|charge| charge.model == model);
         let hit = self.dice.chance(0.8);
         let kept = self.dice.between(40, 95);
-        let cached = if seen_before && hit {
-            input / 100 * kept / 1_024 * 1_024
-        } else {
-            0
-        };
+        let cached = if seen_before && hit { input / 100 * kept / 1_024 * 1_024 } else { 0 };
         let output = self.dice.between(40, 420);
         let reasoned = self.dice.chance(0.4);
         let thought = self.dice.between(8, 400);
         let reasoning = if reasoned { thought.min(output) } else { 0 };
-        self.script.charges.push(Charge {
-            at: self.clock,
-            model,
-            input,
-            cached,
-            output,
-            reasoning,
-            step,
-        });
+        self.script.charges.push(Charge { at: self.clock, model, input, cached, output, reasoning, step });
     }
 }

@@ -16,26 +16,15 @@ const HISTORY_SPACING: f64 = 30.0;
 ///
 /// Roots below `options.history` ended for the first time before `epoch_us`; all others are created after it, in the
 /// order of their numbers.
-pub(in crate::simulator) fn write_family(
-    options: &SimulateOptions,
-    epoch_us: i64,
-    root: u64,
-) -> Vec<Script> {
+pub(in crate::simulator) fn write_family(options: &SimulateOptions, epoch_us: i64, root: u64) -> Vec<Script> {
     let key = Key { root, child: 0 };
     let is_history = root < options.history;
-    let created_at = if is_history {
-        0
-    } else {
-        arrival(options, epoch_us, root)
-    };
+    let created_at = if is_history { 0 } else { arrival(options, epoch_us, root) };
     let mut family = vec![];
     let script = write(options, key, None, created_at, &mut family);
     family.insert(0, script);
     if is_history {
-        let end = family[0]
-            .statuses
-            .iter()
-            .find(|change| change.status.is_terminal());
+        let end = family[0].statuses.iter().find(|change| change.status.is_terminal());
         let first_end = end.expect("every script ends").at;
         let shift = epoch_us - age(options, root) - first_end;
         for script in &mut family {
@@ -64,13 +53,7 @@ fn age(options: &SimulateOptions, root: u64) -> i64 {
     1 + seconds(position * spacing)
 }
 
-fn write(
-    options: &SimulateOptions,
-    key: Key,
-    parent: Option<Id>,
-    created_at: i64,
-    family: &mut Vec<Script>,
-) -> Script {
+fn write(options: &SimulateOptions, key: Key, parent: Option<Id>, created_at: i64, family: &mut Vec<Script>) -> Script {
     let agents = if parent.is_some() { CHILDREN } else { ROOTS };
     let mut author = Author::new(options, key, parent, agents, created_at);
     let cancelled_in_queue = wait_in_queue(&mut author);
@@ -83,8 +66,7 @@ fn write(
     while runs < MOST_RUNS && parent.is_none() && author.dice.chance(options.restart_share) {
         let ended_at = author.clock;
         author.pass(5.0, 60.0);
-        let deleted_before =
-            options.delete_after > 0.0 && author.clock - ended_at >= seconds(options.delete_after);
+        let deleted_before = options.delete_after > 0.0 && author.clock - ended_at >= seconds(options.delete_after);
         if deleted_before {
             break;
         }
@@ -124,36 +106,18 @@ fn restart(author: &mut Author) {
 
 /// A subagent's script; it belongs to the family of its parent.
 pub(super) fn write_child(author: &Author, family: &mut Vec<Script>) -> usize {
-    let key = Key {
-        root: author.script.key.root,
-        child: family.len() as u32 + 1,
-    };
-    let child = write(
-        author.options,
-        key,
-        Some(author.script.id),
-        author.clock,
-        &mut vec![],
-    );
+    let key = Key { root: author.script.key.root, child: family.len() as u32 + 1 };
+    let child = write(author.options, key, Some(author.script.id), author.clock, &mut vec![]);
     family.push(child);
     family.len() - 1
 }
 
 fn move_in_time(script: &mut Script, shift: i64) {
     script.created_at += shift;
-    script
-        .statuses
-        .iter_mut()
-        .for_each(|change| change.at += shift);
+    script.statuses.iter_mut().for_each(|change| change.at += shift);
     script.events.iter_mut().for_each(|event| event.at += shift);
-    script
-        .charges
-        .iter_mut()
-        .for_each(|charge| charge.at += shift);
-    script
-        .answers
-        .iter_mut()
-        .for_each(|answer| answer.at += shift);
+    script.charges.iter_mut().for_each(|charge| charge.at += shift);
+    script.answers.iter_mut().for_each(|answer| answer.at += shift);
     for times in [&mut script.resets, &mut script.turns, &mut script.restarts] {
         times.iter_mut().for_each(|at| *at += shift);
     }
@@ -163,11 +127,7 @@ fn move_in_time(script: &mut Script, shift: i64) {
 /// When a session is deleted, if ever: after its last end and the retention time.
 ///
 /// With `--page-drift` every fifth session goes some minutes after its end, or after the start if it is older.
-pub(in crate::simulator) fn deletion(
-    options: &SimulateOptions,
-    epoch_us: i64,
-    script: &Script,
-) -> Option<i64> {
+pub(in crate::simulator) fn deletion(options: &SimulateOptions, epoch_us: i64, script: &Script) -> Option<i64> {
     let end = script.last_change();
     let retention = (options.delete_after > 0.0).then(|| end + seconds(options.delete_after));
     let mut dice = Dice::new(options.seed, script.key.root, script.key.child, "drift");

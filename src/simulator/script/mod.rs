@@ -9,6 +9,7 @@ mod author;
 mod life;
 mod models;
 mod run;
+mod steps;
 mod tools;
 
 pub(super) use agents::{Agent, Environment};
@@ -43,13 +44,7 @@ impl Id {
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let hex = format!("{:032x}", self.0);
-        let (a, b, c, d, e) = (
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..],
-        );
+        let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
         write!(f, "{a}-{b}-{c}-{d}-{e}")
     }
 }
@@ -102,10 +97,7 @@ impl Status {
 
     /// Whether a session in this state has ended (until someone restarts it).
     pub(super) fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Failed | Self::TimedOut | Self::Interrupted
-        )
+        matches!(self, Self::Completed | Self::Failed | Self::TimedOut | Self::Interrupted)
     }
 
     /// Whether a session in this state counts against the concurrency quota.
@@ -193,45 +185,24 @@ pub(super) enum What {
     AgentStarted,
     LiveView,
     Message,
-    Observation {
-        textual: bool,
-    },
-    Policy {
-        calls: Box<[ToolCall]>,
-        reasoned: bool,
-    },
+    Observation { textual: bool },
+    Policy { calls: Box<[ToolCall]>, reasoned: bool },
     InvalidPolicy,
-    ToolResult {
-        call: ToolCall,
-        truncated: bool,
-    },
-    ToolError {
-        call: ToolCall,
-        origin: &'static str,
-    },
+    ToolResult { call: ToolCall, truncated: bool },
+    ToolError { call: ToolCall, origin: &'static str },
     AgentWarning,
     Metrics,
     Running,
     Idle,
-    Awaiting {
-        calls: Box<[ToolCall]>,
-    },
+    Awaiting { calls: Box<[ToolCall]> },
     Paused,
     Resumed,
-    Flow {
-        flow: &'static str,
-    },
+    Flow { flow: &'static str },
     FileTransfer,
     Attachment,
-    Answer {
-        index: u32,
-    },
-    Completion {
-        status: Status,
-    },
-    UnknownType {
-        variant: u32,
-    },
+    Answer { index: u32 },
+    Completion { status: Status },
+    UnknownType { variant: u32 },
     UnknownKind,
     UnknownState,
 }
@@ -265,10 +236,7 @@ pub(super) struct Script {
 impl Script {
     /// The time of the last status change or event.
     pub(super) fn last_change(&self) -> i64 {
-        let status = self
-            .statuses
-            .last()
-            .map_or(self.created_at, |change| change.at);
+        let status = self.statuses.last().map_or(self.created_at, |change| change.at);
         let event = self.events.last().map_or(self.created_at, |event| event.at);
         status.max(event)
     }

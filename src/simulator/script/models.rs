@@ -18,26 +18,9 @@ pub(in crate::simulator) struct Prices {
 
 /// All models.
 pub(in crate::simulator) const MODELS: [Model; 3] = [
-    Model {
-        name: "holo3-1-35b-a3b",
-        prices: Some(Prices {
-            input: 250,
-            output: 1_800,
-            reasoning: 0,
-        }),
-    },
-    Model {
-        name: "holo3-122b-a10b",
-        prices: Some(Prices {
-            input: 400,
-            output: 3_000,
-            reasoning: 3_000,
-        }),
-    },
-    Model {
-        name: "custom-model",
-        prices: None,
-    },
+    Model { name: "holo3-1-35b-a3b", prices: Some(Prices { input: 250, output: 1_800, reasoning: 0 }) },
+    Model { name: "holo3-122b-a10b", prices: Some(Prices { input: 400, output: 3_000, reasoning: 3_000 }) },
+    Model { name: "custom-model", prices: None },
 ];
 
 /// One model call.
@@ -68,11 +51,7 @@ impl ModelTotals {
     /// Nano-dollars for input, output and reasoning, when the model has prices.
     pub(in crate::simulator) fn cost(&self, model: &Model) -> Option<[u64; 3]> {
         let prices = model.prices?;
-        Some([
-            self.input * prices.input,
-            self.output * prices.output,
-            self.reasoning * prices.reasoning,
-        ])
+        Some([self.input * prices.input, self.output * prices.output, self.reasoning * prices.reasoning])
     }
 }
 
@@ -87,10 +66,7 @@ impl Totals {
     /// Adds one call.
     pub(in crate::simulator) fn add(&mut self, charge: &Charge) {
         self.steps += u64::from(charge.step);
-        let known = self
-            .models
-            .iter()
-            .position(|(model, _)| *model == charge.model);
+        let known = self.models.iter().position(|(model, _)| *model == charge.model);
         let index = known.unwrap_or_else(|| {
             self.models.push((charge.model, ModelTotals::default()));
             self.models.len() - 1
@@ -125,22 +101,10 @@ mod tests {
     #[test]
     fn one_unpriced_model_makes_the_sum_unknown() {
         let mut totals = Totals::default();
-        let call = Charge {
-            at: 0,
-            model: 0,
-            input: 10_583,
-            cached: 0,
-            output: 153,
-            reasoning: 0,
-            step: true,
-        };
+        let call = Charge { at: 0, model: 0, input: 10_583, cached: 0, output: 153, reasoning: 0, step: true };
         totals.add(&call);
         assert_eq!(totals.cost(), Some([2_645_750, 275_400, 0]));
-        totals.add(&Charge {
-            model: 2,
-            step: false,
-            ..call
-        });
+        totals.add(&Charge { model: 2, step: false, ..call });
         assert_eq!((totals.cost(), totals.steps), (None, 1));
     }
 }

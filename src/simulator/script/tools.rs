@@ -43,11 +43,7 @@ impl Tool {
                 (2, Self::Goto),
                 (1, Self::LookUp),
             ]),
-            Environment::Desktop => dice.weighted(&[
-                (5, Self::ClickDesktop),
-                (3, Self::PressKeys),
-                (1, Self::LookUp),
-            ]),
+            Environment::Desktop => dice.weighted(&[(5, Self::ClickDesktop), (3, Self::PressKeys), (1, Self::LookUp)]),
         }
     }
 }
