@@ -207,7 +207,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "ADDR")]
     pub listen: String,
 
-    // MERGE simulator: `#[command(flatten)] pub options: crate::simulator::SimulateOptions,` here.
+    /// What happens there.
+    #[command(flatten)]
+    pub options: crate::simulator::SimulateOptions,
+
     /// What is logged, and how.
     #[command(flatten)]
     pub log: LogArgs,

@@ -105,6 +105,8 @@ pub struct Due {
     pub cursor: u64,
     /// The list's fingerprint that made it due; `None` if it was missing from the list.
     pub mark: Option<Mark>,
+    /// Set for a session that is older than counting, the first time it is read: what it has by then is its past.
+    pub adopt: Option<Timestamp>,
     /// Whether the list says that it has ended.
     pub ended: bool,
     /// When it ended, as far as lists said.

@@ -182,11 +182,8 @@ impl Schedule {
         let room = self.reading.len() < self.rhythm.concurrency;
         let retries = self.waiting.keys().filter_map(|id| self.retries.get(id).map(|(_, at)| *at));
         let sweep = self.sweep_at.filter(|_| room && !self.once);
-        let earliest = [self.discover_at, self.limits_at, sweep]
-            .into_iter()
-            .flatten()
-            .chain(retries.filter(|_| room))
-            .min()?;
+        let earliest =
+            [self.discover_at, self.limits_at, sweep].into_iter().flatten().chain(retries.filter(|_| room)).min()?;
         Some(earliest.max(self.refused_until))
     }
 

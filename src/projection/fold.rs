@@ -3,7 +3,7 @@
 use super::family::{Families, SeriesKey};
 use super::metric::Metric;
 use super::names::Names;
-use super::session::{OpenCall, Session, Turn};
+use super::session::{LoopState, OpenCall, Run, Session, Turn};
 use super::vocabulary::Vocabulary;
 use crate::domain::{
     Ending, Event, Fact, ModelUsage, NameId, Sighting, Span, Status, Timestamp, ToolCall, TurnOutcome, Usage, Verdict,
@@ -38,7 +38,8 @@ impl Fold<'_> {
             Fact::StartRequested => self.start_requested(session, at),
             Fact::Entered(status) => self.entered(session, *status, at),
             Fact::StreamEnded(status) => self.stream_ended(session, *status, at),
-            Fact::Message | Fact::Observed => session.loop_state.asked = Some(at),
+            Fact::Message => self.message(session, at),
+            Fact::Observed => session.loop_state.asked = Some(at),
             Fact::Step { calls, .. } => self.step(session, calls, at),
             Fact::ToolEnded { call, error } => self.tool_ended(session, call, *error, at),
             Fact::LoopError | Fact::Noted => {}
@@ -65,7 +66,7 @@ impl Fold<'_> {
             }
             Fact::Gone => self.gone(session, at),
         }
-        if at > session.progress.newest {
+        if event.fact.has_position() && at > session.progress.newest {
             session.progress.newest = at;
             let key = SeriesKey::of_source(session.source);
             self.families.raise(Metric::EventWatermark, key, at, self.now);
@@ -110,6 +111,14 @@ impl Fold<'_> {
             let key = self.key(session, [Names::NONE; 2]);
             self.families.observe(Metric::SessionQueue, key, queued, self.now);
         }
+    }
+
+    fn message(&mut self, session: &mut Session, at: Timestamp) {
+        // A message is what takes an ended session up again, also if nothing of that start is ever seen.
+        if session.run.stream_end.is_some() || session.run.ended {
+            self.reopen(session, at);
+        }
+        session.loop_state.asked = Some(at);
     }
 
     fn start_requested(&mut self, session: &mut Session, at: Timestamp) {
@@ -157,6 +166,15 @@ impl Fold<'_> {
         if session.run.ended {
             return;
         }
+        let before_it_was_taken_up = session.run.began.is_none()
+            && ending.finished_at.zip(session.run.reopened_at).is_some_and(|(finished, reopened)| finished < reopened);
+        if before_it_was_taken_up {
+            // The end that is counted already: what looked like a new run was none.
+            session.run.ended = true;
+            session.status = ending.status;
+            session.finished_at = ending.finished_at;
+            return;
+        }
         let finished_at =
             ending.finished_at.or(session.run.stream_end.map(|(_, at)| at)).or(session.finished_at).unwrap_or(at);
         self.end(session, ending.status, finished_at, ending.error, ending.verdict);
@@ -171,7 +189,7 @@ impl Fold<'_> {
             self.of_source(session, Metric::SessionsReopened, 1);
         }
         session.restarts += 1;
-        session.run = super::session::Run { totals_may_restart: true, ..Default::default() };
+        session.run = Run { totals_may_restart: true, reopened_at: Some(at), ..Run::default() };
         session.finished_at = None;
         session.error = None;
         session.status = Status::Pending;
@@ -226,7 +244,7 @@ impl Fold<'_> {
         session.error = error;
         session.run.stream_end = None;
         session.run.ended = true;
-        session.loop_state = super::session::LoopState::default();
+        session.loop_state = LoopState::default();
     }
 
     fn gone(&mut self, session: &mut Session, at: Timestamp) {

@@ -54,6 +54,11 @@ pub enum IntakeError {
     },
 }
 
+fn adopt(session: &Session) -> Option<Timestamp> {
+    let is_first_reading = session.progress.cursor == 0 && session.progress.mark.is_none();
+    (is_first_reading && session.created_at < session.count_from).then_some(session.created_at)
+}
+
 impl State {
     /// Takes in one report. Settled sessions that move are read back with `load`.
     ///
@@ -158,6 +163,7 @@ impl State {
                 id: row.id.clone(),
                 cursor: session.progress.cursor,
                 mark: Some(row.mark),
+                adopt: adopt(session),
                 ended: row.sighting.status.is_terminal(),
                 finished_at: row.sighting.finished_at,
                 started_at: row.sighting.started_at,
@@ -259,6 +265,7 @@ impl State {
                     id: session.id.clone(),
                     cursor: session.progress.cursor,
                     mark: None,
+                    adopt: adopt(session),
                     ended: true,
                     finished_at: session.finished_at,
                     started_at: session.started_at,

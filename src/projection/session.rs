@@ -79,6 +79,8 @@ pub struct Progress {
 pub struct Run {
     /// When it first worked.
     pub began: Option<Timestamp>,
+    /// When the session, having ended, was taken up again; `None` in its first run.
+    pub reopened_at: Option<Timestamp>,
     /// The stream told an end, which the platform's status has still to confirm.
     pub stream_end: Option<(Status, Timestamp)>,
     /// The end is counted.

@@ -55,6 +55,9 @@ pub struct SimulateOptions {
     /// Share of finished sessions that later get another message and run again (0 to 1)
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub restart_share: f64,
+    /// Restart also sessions whose end left no trace in their stream: only who looks in between can count it
+    #[arg(long)]
+    pub restart_silent_ends: bool,
     /// Start usage, steps and cost at zero again when a session restarts (the platform does not say which it does)
     #[arg(long)]
     pub usage_resets_on_restart: bool,
@@ -109,6 +112,7 @@ impl Default for SimulateOptions {
             children_share: 0.1,
             interactive_share: 0.15,
             restart_share: 0.1,
+            restart_silent_ends: false,
             usage_resets_on_restart: false,
             delete_after: 0.0,
             api_key: "hk-simulated".to_owned(),

@@ -9,6 +9,7 @@ use crate::domain::{Clock, Span, Timestamp};
 pub struct WallClock;
 
 impl Clock for WallClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     fn now(&self) -> Timestamp {
         let epoch = Timestamp::from_micros(0);
         match SystemTime::now().duration_since(UNIX_EPOCH) {

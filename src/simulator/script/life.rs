@@ -64,6 +64,10 @@ fn write(options: &SimulateOptions, key: Key, parent: Option<Id>, created_at: i6
     }
     let mut runs = 1;
     while runs < MOST_RUNS && parent.is_none() && author.dice.chance(options.restart_share) {
+        let shows = matches!(author.script.events.last().map(|event| &event.what), Some(What::Completion { .. }));
+        if !shows && !options.restart_silent_ends {
+            break;
+        }
         let ended_at = author.clock;
         author.pass(5.0, 60.0);
         let deleted_before = options.delete_after > 0.0 && author.clock - ended_at >= seconds(options.delete_after);

@@ -51,8 +51,16 @@ pub fn told(snapshot: &Snapshot) -> Told {
     by_label(&mut told, snapshot, "agent_steps", Metric::Steps, 0);
     by_label(&mut told, snapshot, "agent_sessions", Metric::SessionsCreated, 0);
     by_label(&mut told, snapshot, "agent_finished", Metric::SessionsFinished, 0);
+    add_sum(&mut told, "turn_failures");
     told.retain(|_, value| *value != 0);
     told
+}
+
+/// Adds up a measure over its label: the sum is known also where its parts are not.
+fn add_sum(told: &mut Told, measure: &str) {
+    let prefix = format!("{measure}[");
+    let sum = told.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, value)| value).sum();
+    told.insert(format!("all {measure}"), sum);
 }
 
 /// What really happened.
@@ -98,6 +106,7 @@ fn truly(truth: &Truth) -> Told {
         told.insert(format!("agent_sessions[{agent}]"), account.sessions);
         told.insert(format!("agent_finished[{agent}]"), account.finished_by_status.values().sum());
     }
+    add_sum(&mut told, "turn_failures");
     told.retain(|_, value| *value != 0);
     told
 }
@@ -111,7 +120,10 @@ pub fn differences(snapshot: &Snapshot, truth: &Truth, aside: &[&str]) -> Vec<St
         .filter(|name| !aside.iter().any(|aside| name.starts_with(aside)))
         // The simulator counts only entries that its streams show; these are known from statuses too.
         .filter(|name| {
-            !matches!(name.as_str(), "entries[pending]" | "entries[queued]" | "entries[failed]" | "entries[interrupted]")
+            !matches!(
+                name.as_str(),
+                "entries[pending]" | "entries[queued]" | "entries[failed]" | "entries[interrupted]"
+            )
         })
         .filter_map(|name| {
             let (told, truly) = (told.get(name).unwrap_or(&0), truly.get(name).unwrap_or(&0));

@@ -166,7 +166,7 @@ impl Bench {
     /// Begins to count only now, as a first start does by default.
     pub fn start_counting(&mut self, from: Timestamp) {
         self.count_from = from;
-        let mut state = self.ledger.state.lock().unwrap();
+        let mut state = self.ledger.state.lock().expect("no test panics in here");
         let record = SourceRecord { count_from: from, ..state.source(self.source).clone() };
         state.update_source(self.source, record);
     }
@@ -180,8 +180,7 @@ impl Bench {
     }
 
     fn poller(&self) -> Poller {
-        let account =
-            Account { owner: "organization".into(), admits: Arc::new(|_| true), count_from: self.count_from };
+        let account = Account { owner: "organization".into(), admits: Arc::new(|_| true), count_from: self.count_from };
         Poller {
             source: self.source,
             platform: connect("hcompany", account).expect("it is in the registry"),
@@ -191,7 +190,7 @@ impl Bench {
             clock: Arc::new(self.clock),
             limiter: Limiter::new(1000.0),
             request_timeout: Duration::from_secs(30),
-            walks: self.ledger.state.lock().unwrap().walks(self.source),
+            walks: self.ledger.state.lock().expect("no test panics in here").walks(self.source),
         }
     }
 
@@ -221,7 +220,7 @@ impl Bench {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        self.ledger.state.lock().unwrap().snapshot()
+        self.ledger.state.lock().expect("no test panics in here").snapshot()
     }
 }
 

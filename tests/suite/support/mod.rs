@@ -3,5 +3,5 @@
 mod account;
 mod bench_of_one;
 
-pub use account::{Told, differences, told};
-pub use bench_of_one::{Bench, START, VirtualClock, policy};
+pub use account::differences;
+pub use bench_of_one::Bench;

@@ -30,6 +30,10 @@ pub(super) struct Read {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Changes,
+    /// The status of a session from before counting began: the child sessions it has by now are its past.
+    Past {
+        created_at: Timestamp,
+    },
     /// Events from the cursor to `until` were evicted from `/changes`, whose first event now has this time.
     History {
         until: u64,
@@ -101,9 +105,17 @@ impl Read {
 
     fn answered(&mut self, response: Response) -> Output {
         match (self.asked, response.status) {
-            (Asked::Changes | Asked::Status, 404) => {
+            (Asked::Changes | Asked::Status | Asked::Past { .. }, 404) => {
                 self.commit(vec![Item::Gone { id: self.id.clone() }], AfterCommit::Done)
             }
+            (Asked::Past { created_at }, 200) => match decode::status_document(&response.body) {
+                Ok(page) if page.children.is_empty() => self.ask_changes(),
+                Ok(page) => {
+                    let past = self.beside(created_at, Fact::Children(page.children));
+                    self.commit(vec![past], AfterCommit::Changes)
+                }
+                Err(error) => Output::Again(error.0),
+            },
             (Asked::Changes, 204) => self.drained(response.received_at),
             (Asked::Changes, 200) => match decode::changes(&response.body, response.received_at) {
                 Ok(page) => self.changes(page, response.received_at),
@@ -245,7 +257,13 @@ impl Job for Read {
 
     fn next(&mut self, input: Input) -> Output {
         match input {
-            Input::Begin => self.ask_changes(),
+            Input::Begin => match self.due.adopt {
+                Some(created_at) => {
+                    self.asked = Asked::Past { created_at };
+                    Output::Fetch(of_session("status", &self.id, "/status", Vec::new()))
+                }
+                None => self.ask_changes(),
+            },
             Input::Response(response) => self.answered(response),
             Input::Committed(_) => match self.after_commit {
                 AfterCommit::Done => Output::Done(Finish::Well),
