@@ -227,7 +227,15 @@ mod tests {
     use crate::domain::Mark;
 
     fn due(id: &str, ended: bool) -> Due {
-        Due { id: SessionId::new(id), cursor: 0, mark: Some(Mark(1)), ended, finished_at: None, started_at: None }
+        Due {
+            id: SessionId::new(id),
+            cursor: 0,
+            mark: Some(Mark(1)),
+            adopt: None,
+            ended,
+            finished_at: None,
+            started_at: None,
+        }
     }
 
     fn schedule(once: bool) -> Schedule {
