@@ -87,7 +87,6 @@ fn app() -> App {
         health.stage_done("prod <1>", stage, NOW.minus(Span::from_secs(3)));
     }
     instruments.register_endpoint("prod <1>", "sessions", &["200"]);
-    instruments.register_undecoded("prod <1>", "payload");
     instruments.register_task("poller");
     instruments.clock_skew("prod <1>", -0.25);
     instruments.request_budget("prod <1>", 2.5);

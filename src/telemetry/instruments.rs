@@ -33,7 +33,6 @@ pub struct Instruments {
     response_bytes: IntCounterVec,
     throttled: IntCounterVec,
     duplicates: IntCounterVec,
-    undecoded: IntCounterVec,
     journal_bytes: IntGauge,
     journal_events: IntGauge,
     commit_duration: Histogram,
@@ -79,7 +78,6 @@ impl Instruments {
             response_bytes: counters("api_response_bytes_total", &["source"]),
             throttled: counters("api_throttled_total", &["source"]),
             duplicates: counters("events_duplicate_total", &["source"]),
-            undecoded: counters("events_undecoded_total", &["source", "reason"]),
             journal_bytes: added(&registry, IntGauge::with_opts(opts("journal_bytes"))),
             journal_events: added(&registry, IntGauge::with_opts(opts("journal_events"))),
             commit_duration: added(
@@ -113,11 +111,6 @@ impl Instruments {
         for code in codes {
             self.requests.with_label_values(&[source, endpoint, code]);
         }
-    }
-
-    /// The same for a reason why an event of the source may not be understood.
-    pub fn register_undecoded(&self, source: &str, reason: &str) {
-        self.undecoded.with_label_values(&[source, reason]);
     }
 
     /// The same for a supervised task.
@@ -168,11 +161,6 @@ impl Instruments {
     /// Events came again.
     pub fn duplicates(&self, source: &str, events: u64) {
         self.duplicates.with_label_values(&[source]).inc_by(events);
-    }
-
-    /// Events could not be understood, for a reason from a closed set.
-    pub fn undecoded(&self, source: &str, reason: &str, events: u64) {
-        self.undecoded.with_label_values(&[source, reason]).inc_by(events);
     }
 
     /// The size of the store.

@@ -87,7 +87,7 @@ fn statuses_follow_the_platforms_transitions() {
 
 #[test]
 fn everything_there_is_to_see_turns_up() {
-    let scripts = all(&SimulateOptions { sessions: 3_000, ..busy() });
+    let scripts = all(&SimulateOptions { sessions: 3_000, restart_silent_ends: true, ..busy() });
     let mut statuses = HashSet::new();
     let mut errors = HashSet::new();
     let (mut silent, mut failed_then_restarted, mut unstarted) = (0, 0, 0);

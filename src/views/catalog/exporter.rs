@@ -91,11 +91,12 @@ pub static EXPORTER: &[Row] = &[
         "agent_session_exporter_events_undecoded_total",
         &["source", "reason"],
         "Events of known type whose content could not be understood, by reason",
-    ),
+    )
+    .folded(Metric::EventsUndecoded),
     Row::counter(
         "agent_session_exporter_events_unknown_total",
         SOURCE,
-        "Events of a type or shape that this version does not know",
+        "Events of a type or kind that this version does not know",
     )
     .folded(Metric::EventsUnknown),
     Row::counter(

@@ -137,6 +137,9 @@ impl Discover {
     }
 
     fn page(&mut self, page: decode::ListPage) -> Output {
+        if page.undecoded > 0 {
+            tracing::warn!(rows = page.undecoded, "sessions in a list could not be understood and are left out");
+        }
         let size = self.learnt.list_size();
         let is_last = |number: u32| page.len == 0 || u64::from(number) * u64::from(size) >= page.total;
         let first = page.rows.first().map(|row| row.created_at);
