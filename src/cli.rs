@@ -48,11 +48,13 @@ Examples:
   agent-session-exporter check --config.file exporter.yaml
 
 All problems are listed at once, each as `file:line: key: what to change`. Keys and variables are
-resolved, so run it with the environment of the exporter; no platform is contacted.
+resolved, so run it with the environment of the exporter. Then each source is asked: is it reachable,
+is the key accepted, what does it see, how far is its clock off, which filters does it honour.
 
 Exit codes:
-  0  the file can be used
-  2  it cannot, see the list";
+  0  the file can be used, and every source will work
+  1  a source will not work
+  2  the file cannot be used, see the list";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -118,7 +120,7 @@ pub struct Cli {
 pub enum Command {
     /// Watch the configured sources and serve their metrics
     Serve(ServeArgs),
-    /// Check a configuration file and say everything that is wrong with it
+    /// Check a configuration file, then ask each source whether it will work
     Check(CheckArgs),
     /// Try the exporter against a simulated platform, without an account
     Demo(DemoArgs),
@@ -172,6 +174,10 @@ pub struct CheckArgs {
     /// Configuration file (YAML) to check
     #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: PathBuf,
+
+    /// Look at the file only, ask no source
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `demo`.
@@ -181,10 +187,6 @@ pub struct DemoArgs {
     /// Address to serve on, repeatable; :PORT means all interfaces [default: :17377]
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub listen_addresses: Vec<String>,
-
-    /// Directory that keeps totals over restarts [default: a temporary one, removed at the end]
-    #[arg(long = "storage.path", value_name = "DIR")]
-    pub storage_path: Option<PathBuf>,
 
     /// The same number plays the same sessions
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]

@@ -1,13 +1,43 @@
 //! agent-session-exporter: what agent sessions do on managed platforms, as metrics.
+//!
+//! It is event-sourced, and data flows in one direction:
+//!
+//! ```text
+//!  platform API          reports               one writer                     snapshot
+//!  ingest::platforms ->  ingest::poller  ->    engine: projection::State  ->  views   <- server <- scrape
+//!   jobs, decode (pure)                        journal: one transaction
+//! ```
+//!
+//! Foreign pages are decoded into facts ([`ingest`]), facts and cursor are committed together ([`journal`]), and
+//! every number that leaves the process is a fold of committed facts ([`projection`]). Nothing is shown that is not
+//! durable, so totals never go back, whatever is killed when.
+
+#![forbid(unsafe_code)]
+
+pub mod domain;
+
+pub mod ingest;
+
+pub mod projection;
+
+pub mod journal;
+
+pub mod engine;
+
+pub mod views;
+
+pub mod server;
+
+pub mod telemetry;
+
+pub mod simulator;
+
+pub mod config;
+
+pub mod witness;
+
+pub mod runtime;
 
 pub mod cli;
-pub mod config;
-pub mod domain;
-pub mod engine;
-pub mod ingest;
-pub mod journal;
-pub mod projection;
-pub mod server;
-pub mod simulator;
-pub mod telemetry;
-pub mod views;
+
+pub mod commands;

@@ -47,6 +47,12 @@ pub enum Failure {
     /// The body is larger than we are ready to read.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
+    /// None of the sessions in the store can be seen with this key.
+    #[error(
+        "none of the sessions in the store can be seen with this key: it belongs to another account; give this source \
+         another name or the exporter another --storage.path"
+    )]
+    ForeignAccount,
     /// A whole body that is not what the platform documents.
     #[error("the answer could not be understood: {0}")]
     Nonsense(&'static str),
@@ -61,6 +67,7 @@ impl Failure {
             Self::Status(_) => "server error",
             Self::Transport(what) => what,
             Self::TooLarge(_) => "answer too large",
+            Self::ForeignAccount => "the key belongs to another account than the store",
             Self::Nonsense(_) => "answer not understood",
         }
     }

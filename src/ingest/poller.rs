@@ -19,7 +19,7 @@ use super::platforms::Platform;
 use super::schedule::{Ended, Rhythm, Schedule, Tick, Work};
 use super::transport::{Answer, Transport, TransportError};
 use super::{Failure, Finish, Input, Job, Output, Request, Response};
-use crate::domain::{Clock, Due, Item, Receipt, Report, SourceIx, Timestamp};
+use crate::domain::{Clock, Due, Item, Receipt, Report, SessionId, SourceIx, Timestamp};
 
 /// Attempts at one request before its job fails.
 const ATTEMPTS: u32 = 4;
@@ -27,6 +27,10 @@ const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A 429 without Retry-After pauses the source for this long, then twice as long, and so on.
 const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
+/// How long before the account is looked at again when nothing could be learnt of it.
+const UNRECOGNISED_WAIT: Duration = Duration::from_secs(15);
+/// How long before a foreign account is looked at again; somebody has to change the configuration.
+const FOREIGN_WAIT: Duration = Duration::from_secs(600);
 /// A platform may ask for this much patience; asked for more, we ask again after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// With more sessions than this waiting to be read, discovery waits: finding more helps nobody.
@@ -39,6 +43,9 @@ pub type Committing<'a> = Pin<Box<dyn Future<Output = Result<Receipt, LedgerErro
 pub trait Ledger: Send + Sync {
     /// Commits a report.
     fn commit(&self, report: Report) -> Committing<'_>;
+
+    /// The account was recognised: its present key is the one to know it by.
+    fn recognised(&self, source: SourceIx);
 }
 
 /// A report was not committed.
@@ -82,6 +89,8 @@ pub struct Poller {
     pub request_timeout: Duration,
     /// How far walks had come, as the store remembers.
     pub walks: Vec<(String, Timestamp)>,
+    /// Sessions to recognise the account by before anything of it is counted, where its key is a new one.
+    pub recognise: Vec<SessionId>,
 }
 
 /// How a poller ended that was to make one pass only.
@@ -115,6 +124,9 @@ impl Poller {
             backlog: watch::channel(0).0,
             found: tokio::sync::mpsc::channel(64),
         };
+        if let Some(pass) = polling.recognise(once, &shutdown).await {
+            return pass;
+        }
         polling.run(shutdown).await
     }
 }
@@ -138,6 +150,38 @@ enum Event {
 }
 
 impl Polling {
+    /// Makes sure that the key belongs to the account that the store knows. `Some` if polling must not begin.
+    async fn recognise(&mut self, once: bool, shutdown: &CancellationToken) -> Option<Pass> {
+        let poller = Arc::clone(&self.poller);
+        if poller.recognise.is_empty() {
+            return None;
+        }
+        let refused = Some(Pass { discovered: false, failures: 1 });
+        loop {
+            let mut job = poller.platform.recognise(&poller.recognise);
+            let mut run =
+                Run { poller: &poller, backlog: None, found: self.found.0.clone(), walks: Vec::new(), due: Vec::new() };
+            let outcome = tokio::select! {
+                outcome = run.converse(&mut *job) => outcome,
+                () = shutdown.cancelled() => return refused,
+            };
+            let Err(failure) = outcome else {
+                poller.ledger.recognised(poller.source);
+                return None;
+            };
+            tracing::error!(%failure, "the account cannot be recognised; nothing of it is counted");
+            poller.witness.discovered(Err(&failure), poller.clock.now());
+            if once {
+                return refused;
+            }
+            let wait = if failure == Failure::ForeignAccount { FOREIGN_WAIT } else { UNRECOGNISED_WAIT };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = shutdown.cancelled() => return refused,
+            }
+        }
+    }
+
     async fn run(&mut self, shutdown: CancellationToken) -> Pass {
         loop {
             while let Some(work) = self.schedule.next(self.now()) {

@@ -17,6 +17,8 @@ pub struct CommitStats {
     pub took: Duration,
     /// Facts added to the log.
     pub events: u64,
+    /// Facts in the log.
+    pub total_events: u64,
 }
 
 impl Journal {
@@ -31,6 +33,7 @@ impl Journal {
         let transaction = self.db.begin_write()?;
         let mut buffer = Vec::with_capacity(4096);
         let mut events = 0;
+        let total_events;
         {
             let mut names = transaction.open_table(NAMES)?;
             for id in names_saved..state_now.names().len() {
@@ -64,13 +67,13 @@ impl Journal {
                 encode_series(state_now.families().family(metric), index as usize, &mut buffer)?;
                 table.insert((metric as u8, index), buffer.as_slice())?;
             }
+            let mut meta = transaction.open_table(META)?;
+            total_events = meta.get("events")?.map_or(0, |value| value.value()) + events;
             if events > 0 {
-                let mut meta = transaction.open_table(META)?;
-                let before = meta.get("events")?.map_or(0, |value| value.value());
-                meta.insert("events", before + events)?;
+                meta.insert("events", total_events)?;
             }
         }
         transaction.commit()?;
-        Ok(CommitStats { took: began.elapsed(), events })
+        Ok(CommitStats { took: began.elapsed(), events, total_events })
     }
 }

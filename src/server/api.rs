@@ -56,7 +56,8 @@ fn broken(error: &dyn std::error::Error) -> Answer {
 }
 
 fn parse(query: &str) -> Result<SessionQuery, String> {
-    let mut parsed = SessionQuery { status: None, agent: None, source: None, since: None, limit: DEFAULT_LIMIT };
+    let mut parsed =
+        SessionQuery { statuses: Vec::new(), agent: None, source: None, since: None, limit: DEFAULT_LIMIT };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decoded(value, true).ok_or_else(|| format!("{name} is not valid percent-encoded UTF-8"))?;
@@ -65,7 +66,7 @@ fn parse(query: &str) -> Result<SessionQuery, String> {
             continue;
         }
         match name {
-            "status" => parsed.status = Some(status(&value)?),
+            "status" => parsed.statuses.push(status(&value)?),
             "agent" => parsed.agent = Some(value),
             "source" => parsed.source = Some(value),
             "since" => {
@@ -113,12 +114,14 @@ mod tests {
 
     #[test]
     fn queries() {
-        let all = SessionQuery { status: None, agent: None, source: None, since: None, limit: 100 };
+        let all = SessionQuery { statuses: vec![], agent: None, source: None, since: None, limit: 100 };
         assert_eq!(parse("").unwrap(), all);
         assert_eq!(parse("status=&agent=").unwrap(), all);
-        let full = parse("status=timed_out&agent=h%2Fweb+%C3%BC&source=prod&since=2026-11-20T14:30:00%2B01:00&limit=5");
+        let full = parse(
+            "status=timed_out&status=failed&agent=h%2Fweb+%C3%BC&source=prod&since=2026-11-20T14:30:00%2B01:00&limit=5",
+        );
         let expected = SessionQuery {
-            status: Some(Status::TimedOut),
+            statuses: vec![Status::TimedOut, Status::Failed],
             agent: Some("h/web ü".to_owned()),
             source: Some("prod".to_owned()),
             since: Some(Timestamp::parse("2026-11-20T13:30:00Z").unwrap()),

@@ -7,13 +7,13 @@ use crate::domain::{Status, Timestamp};
 /// Which sessions are asked for; what is `None` does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionQuery {
-    /// Those in this status.
-    pub status: Option<Status>,
+    /// Those in one of these statuses; all if there is none.
+    pub statuses: Vec<Status>,
     /// Those of this agent, by its label value.
     pub agent: Option<String>,
     /// Those of this source.
     pub source: Option<String>,
-    /// Those created at or after this time.
+    /// Those to which something happened at or after this time.
     pub since: Option<Timestamp>,
     /// At most so many, the newest first.
     pub limit: usize,

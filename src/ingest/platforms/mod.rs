@@ -4,8 +4,11 @@ pub mod hcompany;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::call::Request;
 use super::job::Job;
-use crate::domain::{Capabilities, Due, Timestamp};
+use crate::domain::{Capabilities, Due, SessionId, Timestamp};
 
 /// What every platform is told about the account that it watches.
 #[derive(Clone)]
@@ -17,6 +20,9 @@ pub struct Account {
     /// Nothing before this is of interest.
     pub count_from: Timestamp,
 }
+
+/// The walk that every platform reports when a discovery came to its end, with our time when that began.
+pub const DISCOVERED: &str = "discovered";
 
 /// How far the walks over lists came before, by name.
 pub type Walked<'a> = &'a dyn Fn(&str) -> Option<Timestamp>;
@@ -37,6 +43,33 @@ pub trait Platform: Send + Sync {
 
     /// Asks for the account's limits.
     fn limits(&self) -> Box<dyn Job>;
+
+    /// Finds out whether the account is the one that these sessions belong to.
+    fn recognise(&self, known: &[SessionId]) -> Box<dyn Job>;
+
+    /// Questions whose answers tell an operator whether a source will work, and how well.
+    fn checks(&self, now: Timestamp) -> Vec<Check>;
+}
+
+/// A question put to a platform by `check`.
+pub struct Check {
+    /// What it finds out.
+    pub what: &'static str,
+    /// The question.
+    pub request: Request,
+    /// What an answer, its status and body, means.
+    pub judge: fn(u16, &Bytes) -> Finding,
+}
+
+/// What came of a [`Check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Works, with this restriction.
+    Note(String),
+    /// The source will not work.
+    Bad(String),
 }
 
 /// The names of all platforms.

@@ -90,6 +90,8 @@ impl Ledger for InPlace {
     fn commit(&self, report: Report) -> Committing<'_> {
         Box::pin(async move { self.commit_now(&report) })
     }
+
+    fn recognised(&self, _: SourceIx) {}
 }
 
 impl InPlace {
@@ -190,6 +192,7 @@ impl Bench {
             clock: Arc::new(self.clock),
             limiter: Limiter::new(1000.0),
             request_timeout: Duration::from_secs(30),
+            recognise: Vec::new(),
             walks: self.ledger.state.lock().expect("no test panics in here").walks(self.source),
         }
     }

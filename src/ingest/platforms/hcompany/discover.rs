@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{LIST_SIZE, Learnt, OVERLAP, decode};
 use crate::domain::{Item, Span, Timestamp};
-use crate::ingest::platforms::{Account, Walked};
+use crate::ingest::platforms::{Account, DISCOVERED, Walked};
 use crate::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
 
 /// How far sessions are known by time of creation.
@@ -203,7 +203,10 @@ impl Discover {
             }
             None => {
                 self.committing = Committing::Active;
-                items.extend(self.began.map(|began| Item::ActiveListed { began }));
+                if let Some(began) = self.began {
+                    items.push(Item::ActiveListed { began });
+                    items.push(Item::Walked { walk: DISCOVERED, until: began });
+                }
             }
         }
         Output::Commit(items)

@@ -1,11 +1,13 @@
 //! H Company's Agent Platform, v2 API: lists without a cursor, a stream of events per session, and a status that
 //! alone knows how a session ended. What is particular about it is told in docs/platforms/hcompany.md.
 
+mod check;
 mod decode;
 mod discover;
 mod events;
 mod limits;
 mod read;
+mod recognise;
 mod wire;
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ pub use decode::{
     status_document, token_quota,
 };
 
-use super::{Account, Platform, Walked};
+use super::{Account, Check, Platform, Walked};
 use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp};
 use crate::ingest::{Job, Request};
 
@@ -121,6 +123,14 @@ impl Platform for HCompany {
 
     fn limits(&self) -> Box<dyn Job> {
         Box::new(limits::AskLimits::new(Arc::clone(&self.learnt)))
+    }
+
+    fn recognise(&self, known: &[SessionId]) -> Box<dyn Job> {
+        Box::new(recognise::Recognise::new(known))
+    }
+
+    fn checks(&self, now: Timestamp) -> Vec<Check> {
+        check::questions(&self.account.owner, now)
     }
 }
 

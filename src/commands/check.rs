@@ -1,0 +1,95 @@
+//! `check`: validates the configuration, then asks each source what it will be able to do.
+
+use std::sync::Arc;
+
+use crate::cli::CheckArgs;
+use crate::config::{Overrides, SourceConfig, load};
+use crate::domain::{Clock, Timestamp};
+use crate::ingest::platforms::{Account, Finding, connect};
+use crate::ingest::transport::{Http, Transport, TransportError};
+use crate::telemetry::WallClock;
+
+use super::Failed;
+
+pub(super) async fn run(args: CheckArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+    let config = load(Some(&args.config_file), &Overrides::default(), env).map_err(Failed::wrong)?;
+    println!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len());
+    if args.offline {
+        return Ok(());
+    }
+    let mut broken = Vec::new();
+    for source in &config.sources {
+        println!("\nsource {} ({}, {})", source.name, source.platform.as_str(), source.base_url.as_str());
+        println!("  {:4}  {:<16} {}", "", "scope asked for", source.owner.as_str());
+        if !ask(source).await? {
+            broken.push(source.name.as_str());
+        }
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(Failed::running(format!("will not work: {}", broken.join(", "))))
+}
+
+/// Puts every question to a source; false if it will not work.
+async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
+    let agents = source.agents.clone();
+    let account = Account {
+        owner: source.owner.as_str().to_owned(),
+        admits: Arc::new(move |agent| agents.admits(agent)),
+        count_from: Timestamp::default(),
+    };
+    let platform = connect(source.platform.as_str(), account).expect("the configuration knows only platforms we have");
+    let http =
+        Http::new(source.base_url.as_str(), source.api_key.clone(), source.request_timeout).map_err(Failed::running)?;
+    let mut works = true;
+    for (number, check) in platform.checks(WallClock.now()).into_iter().enumerate() {
+        let asked_at = WallClock.now();
+        let answer = http.get(&check.request).await;
+        let received_at = WallClock.now();
+        if number == 0 {
+            reachable(&answer.as_ref().map(|answer| answer.date), asked_at, received_at);
+        }
+        let finding = match answer {
+            Ok(answer) => (check.judge)(answer.status, &answer.body),
+            Err(error) => Finding::Bad(unreachable_hint(&error)),
+        };
+        let (sign, text) = match &finding {
+            Finding::Good(text) => ("ok", text),
+            Finding::Note(text) => ("note", text),
+            Finding::Bad(text) => ("FAIL", text),
+        };
+        println!("  {sign:4}  {:<16} {text}", check.what);
+        if matches!(finding, Finding::Bad(_)) {
+            works = false;
+            if number == 0 {
+                // Nothing else would be learnt from a key that is refused or a host that does not answer.
+                break;
+            }
+        }
+    }
+    Ok(works)
+}
+
+fn reachable(answer: &Result<Option<Timestamp>, &TransportError>, asked_at: Timestamp, received_at: Timestamp) {
+    let Ok(date) = answer else { return };
+    println!("  {:4}  {:<16} yes", "ok", "reachable");
+    let Some(date) = date else {
+        println!("  {:4}  {:<16} unknown: answers carry no date", "note", "clock skew");
+        return;
+    };
+    let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
+    // The date counts whole seconds: on average half of one has passed.
+    let skew = date.seconds() + 0.5 - ours;
+    let sign = if skew.abs() > 5.0 { "note" } else { "ok" };
+    println!("  {sign:4}  {:<16} {skew:+.1} s", "clock skew");
+}
+
+fn unreachable_hint(error: &TransportError) -> String {
+    let hint = match error {
+        TransportError::Connect => "is base_url right, and reachable from here (DNS, proxy, TLS certificates)?",
+        TransportError::Timeout => "is base_url right? if it is slow, raise request_timeout",
+        TransportError::Cut | TransportError::TooLarge(_) => "is this the platform's API?",
+    };
+    format!("{error}: {hint}")
+}

@@ -1,0 +1,96 @@
+//! What each command does: the only code besides `main` that speaks to the terminal.
+
+mod check;
+mod demo;
+mod query;
+mod serve;
+mod simulate;
+
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
+
+/// Failed while running.
+const FAILED: u8 = 1;
+/// Nothing was started: the command line or the configuration is wrong.
+const WRONG: u8 = 2;
+
+/// How a command failed: what to print and with which code to exit.
+struct Failed {
+    message: String,
+    code: u8,
+}
+
+impl Failed {
+    fn running(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), code: FAILED }
+    }
+
+    fn wrong(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), code: WRONG }
+    }
+}
+
+/// Runs what was typed. `env` is the only way to the environment.
+pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the async runtime: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve::run(args, env).await,
+            Command::Check(args) => check::run(args, env).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Simulate(args) => simulate::run(args).await,
+            Command::Sessions(args) => query::sessions(args).await,
+            Command::Show(args) => query::show(args).await,
+        }
+    });
+    // A blocking look-up that is still under way must not hold up the exit.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            eprintln!("error: {}", failed.message);
+            ExitCode::from(failed.code)
+        }
+    }
+}
+
+fn start_logs(args: LogArgs) -> Result<(), Failed> {
+    let level = match args.level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let format = match args.format {
+        LogFormat::Text => crate::telemetry::LogFormat::Text,
+        LogFormat::Json => crate::telemetry::LogFormat::Json,
+    };
+    crate::telemetry::init(level, format).map_err(Failed::wrong)
+}
+
+/// Cancelled by SIGINT or SIGTERM.
+fn until_signal() -> Result<CancellationToken, Failed> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let token = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failed::running)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failed::running)?;
+    let stop = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(token)
+}

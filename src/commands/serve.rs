@@ -1,0 +1,36 @@
+//! `serve`: watch the configured sources and serve their metrics.
+
+use crate::cli::ServeArgs;
+use crate::config::{Overrides, load};
+use crate::runtime::{Manner, Runtime, RuntimeError};
+
+use super::{Failed, start_logs, until_signal};
+
+pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+    start_logs(args.log)?;
+    let overrides = Overrides {
+        listen_addresses: args.listen_addresses,
+        telemetry_path: args.telemetry_path,
+        storage_path: args.storage_path,
+    };
+    let config = load(args.config_file.as_deref(), &overrides, env).map_err(Failed::wrong)?;
+    let shutdown = until_signal()?;
+    let telemetry_path = config.web.telemetry_path.clone();
+    let sources = config.sources.len();
+    let manner = Manner { once: args.once, simulated: false };
+    let runtime = Runtime::prepare(config, manner).await.map_err(failed_to_start)?;
+    for url in runtime.urls() {
+        tracing::info!(%url, metrics = format!("{url}{telemetry_path}"), sources, "serving");
+    }
+    runtime.run(shutdown).await.map_err(Failed::running)?;
+    tracing::info!("stopped; everything read is in the store");
+    Ok(())
+}
+
+/// What is wrong before anything runs is for the operator to mend.
+pub(super) fn failed_to_start(error: RuntimeError) -> Failed {
+    match error {
+        RuntimeError::Journal(_) | RuntimeError::Listen(_) | RuntimeError::OtherAccount { .. } => Failed::wrong(error),
+        other => Failed::running(other),
+    }
+}

@@ -1,0 +1,111 @@
+//! What `check` asks H: whether the key is accepted, what it sees, and which of the newer filters this server knows.
+
+use bytes::Bytes;
+
+use super::decode;
+use crate::domain::{Span, Timestamp};
+use crate::ingest::Request;
+use crate::ingest::platforms::{Check, Finding};
+
+pub(super) fn questions(owner: &str, now: Timestamp) -> Vec<Check> {
+    let list = |mut query: Vec<(&'static str, String)>| {
+        query.insert(0, ("size", "1".to_owned()));
+        if !owner.is_empty() {
+            query.push(("owner", owner.to_owned()));
+        }
+        Request { endpoint: "sessions", path: "/api/v2/sessions".into(), query }
+    };
+    let of_quota = |path: &str| Request { endpoint: "quota", path: path.into(), query: Vec::new() };
+    // Nothing ends in the future: a server that knows the filter has nothing to show.
+    let tomorrow = now.plus(Span::from_secs(86_400)).to_string();
+    vec![
+        Check { what: "sessions", request: list(vec![]), judge: sessions },
+        Check { what: "last activity", request: list(vec![]), judge: last_activity },
+        Check {
+            what: "newer statuses",
+            request: list(vec![("status", "queued".to_owned()), ("status", "awaiting_tool_results".to_owned())]),
+            judge: newer_statuses,
+        },
+        Check { what: "created_after", request: list(vec![("created_after", tomorrow.clone())]), judge: created_after },
+        Check { what: "finished_after", request: list(vec![("finished_after", tomorrow)]), judge: finished_after },
+        Check { what: "session limit", request: of_quota("/api/v2/sessions/quota"), judge: session_limit },
+        Check { what: "token limit", request: of_quota("/api/v2/quota/tokens"), judge: token_limit },
+    ]
+}
+
+fn unexpected(status: u16) -> Finding {
+    Finding::Bad(match status {
+        401 => "key not accepted (HTTP 401): is it complete, and does it belong to this base_url's region?".into(),
+        403 => "key not accepted for this scope (HTTP 403): try `owner: me-in-organization`".into(),
+        404 => "no such API (HTTP 404): is base_url right?".into(),
+        other => format!("HTTP {other}"),
+    })
+}
+
+fn sessions(status: u16, body: &Bytes) -> Finding {
+    match (status, decode::list(body)) {
+        (200, Ok(page)) => Finding::Good(format!("key accepted, {} sessions", page.total)),
+        (200, Err(error)) => Finding::Bad(format!("{error}: is base_url right?")),
+        (status, _) => unexpected(status),
+    }
+}
+
+fn last_activity(status: u16, body: &Bytes) -> Finding {
+    match (status, decode::list(body)) {
+        (200, Ok(page)) => match page.rows.first() {
+            None => Finding::Good("no session to look at yet".into()),
+            Some(row) if row.always_due => {
+                Finding::Note("not in lists: every active session is read in every cycle".into())
+            }
+            Some(_) => Finding::Good("in lists: only sessions that move are read".into()),
+        },
+        (200, Err(error)) => Finding::Bad(error.to_string()),
+        (status, _) => unexpected(status),
+    }
+}
+
+fn newer_statuses(status: u16, _: &Bytes) -> Finding {
+    match status {
+        200 => Finding::Good("queued and awaiting_tool_results can be listed".into()),
+        422 => Finding::Note("queued and awaiting_tool_results are unknown to this server: not listed".into()),
+        status => unexpected(status),
+    }
+}
+
+fn honoured(status: u16, body: &Bytes, otherwise: Finding) -> Finding {
+    match (status, decode::list(body)) {
+        (200, Ok(page)) if page.total == 0 => Finding::Good("honoured".into()),
+        (200, Ok(_)) | (422, _) => otherwise,
+        (200, Err(error)) => Finding::Bad(error.to_string()),
+        (status, _) => unexpected(status),
+    }
+}
+
+fn created_after(status: u16, body: &Bytes) -> Finding {
+    honoured(status, body, Finding::Bad("ignored by this server: new sessions cannot be found".into()))
+}
+
+fn finished_after(status: u16, body: &Bytes) -> Finding {
+    let otherwise = "not honoured: sessions that restart and end between two polls wait for the sweep";
+    honoured(status, body, Finding::Note(otherwise.into()))
+}
+
+fn session_limit(status: u16, body: &Bytes) -> Finding {
+    match (status, decode::quota(body)) {
+        (200, Ok(quota)) => Finding::Good(format!("scope {}, {} of {} active", quota.scope, quota.active, quota.limit)),
+        (200, Err(error)) => Finding::Note(error.to_string()),
+        (status, _) => Finding::Note(format!("not available (HTTP {status})")),
+    }
+}
+
+fn token_limit(status: u16, body: &Bytes) -> Finding {
+    match (status, decode::token_quota(body)) {
+        (200, Ok(quota)) => {
+            let number = |value: Option<u64>, none: &str| value.map_or(none.to_owned(), |value| value.to_string());
+            let (used, limit) = (number(quota.used, "unknown"), number(quota.limit, "unlimited"));
+            Finding::Good(format!("{used} of {limit} used"))
+        }
+        (200, Err(error)) => Finding::Note(error.to_string()),
+        (status, _) => Finding::Note(format!("not available (HTTP {status})")),
+    }
+}

@@ -1,0 +1,150 @@
+//! The joints between the parts: what pollers, engine and server ask of others, answered by those others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::{Report, SourceIx, Timestamp};
+use crate::engine::{EngineHandle, Observer};
+use crate::ingest::Failure;
+use crate::ingest::poller::{Committing, Ledger, LedgerError, Witness};
+use crate::journal::{Archive, CommitStats, Journal, JournalError, SessionFilter};
+use crate::server::{ArchiveError, SessionQuery};
+use crate::telemetry::{Health, Instruments, Stage};
+
+/// Reports go to the engine.
+pub struct EngineLedger {
+    engine: EngineHandle,
+    key_print: u64,
+}
+
+impl EngineLedger {
+    /// For a source whose key has this fingerprint.
+    pub fn new(engine: EngineHandle, key_print: u64) -> Self {
+        Self { engine, key_print }
+    }
+}
+
+impl Ledger for EngineLedger {
+    fn commit(&self, report: Report) -> Committing<'_> {
+        Box::pin(async move { self.engine.report(report).await.map_err(|error| LedgerError(error.to_string())) })
+    }
+
+    fn recognised(&self, source: SourceIx) {
+        let (engine, key_print) = (self.engine.clone(), self.key_print);
+        tokio::spawn(async move {
+            // An engine that has stopped remembers nothing more.
+            let _ = engine.rekey(source, key_print).await;
+        });
+    }
+}
+
+/// What a source's poller does shows in metrics and health.
+pub struct SourceWitness {
+    name: String,
+    instruments: Instruments,
+    health: Arc<Health>,
+}
+
+impl SourceWitness {
+    /// For the source of this name.
+    pub fn new(name: String, instruments: Instruments, health: Arc<Health>) -> Self {
+        for endpoint in ["sessions", "changes", "events", "status", "session", "quota", "quota_tokens"] {
+            instruments.register_endpoint(&name, endpoint, &["200"]);
+        }
+        Self { name, instruments, health }
+    }
+}
+
+impl Witness for SourceWitness {
+    fn requested(&self, endpoint: &'static str, code: &str, took: Duration, bytes: u64) {
+        self.instruments.request(&self.name, endpoint, code, took.into());
+        self.instruments.response_bytes(&self.name, bytes);
+    }
+
+    fn throttled(&self) {
+        self.instruments.throttled(&self.name);
+    }
+
+    fn succeeded(&self, stage: &'static str, at: Timestamp) {
+        if let Some(stage) = Stage::ALL.into_iter().find(|known| known.as_str() == stage) {
+            self.health.stage_done(&self.name, stage, at);
+        }
+    }
+
+    fn discovered(&self, outcome: Result<(), &Failure>, _: Timestamp) {
+        match outcome {
+            Ok(()) => self.health.cycle_done(&self.name),
+            Err(failure) => self.health.cycle_failed(&self.name, failure.reason()),
+        }
+    }
+
+    fn backlog(&self, sessions: usize) {
+        self.instruments.backlog(&self.name, sessions);
+    }
+
+    fn skew(&self, seconds: f64) {
+        self.instruments.clock_skew(&self.name, seconds);
+    }
+}
+
+/// What the store does shows in metrics.
+pub struct StoreObserver {
+    instruments: Instruments,
+}
+
+impl StoreObserver {
+    /// Shows the store's size at once.
+    pub fn new(instruments: Instruments, journal: &Journal) -> Self {
+        instruments.journal_size(journal.bytes(), journal.events().unwrap_or(0));
+        Self { instruments }
+    }
+}
+
+impl Observer for StoreObserver {
+    fn committed(&self, stats: &CommitStats, journal: &Journal) {
+        self.instruments.committed(stats.took.into());
+        self.instruments.journal_size(journal.bytes(), stats.total_events);
+    }
+
+    fn failed(&self, _: &JournalError) {
+        self.instruments.commit_failed();
+    }
+
+    fn duplicates(&self, source: &str, count: u64) {
+        self.instruments.duplicates(source, count);
+    }
+}
+
+/// The server's questions about sessions, answered from the store.
+pub struct Shelf {
+    archive: Archive,
+}
+
+impl Shelf {
+    /// Over an open journal.
+    pub fn new(journal: Journal) -> Self {
+        Self { archive: Archive::new(journal) }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, ArchiveError> {
+    serde_json::to_vec(value).map_err(|error| ArchiveError::Store(error.to_string()))
+}
+
+impl crate::server::Archive for Shelf {
+    fn sessions(&self, query: &SessionQuery) -> Result<Vec<u8>, ArchiveError> {
+        let filter = SessionFilter {
+            statuses: query.statuses.clone(),
+            agent: query.agent.clone(),
+            source: query.source.clone(),
+            since: query.since,
+            limit: query.limit,
+        };
+        json(&self.archive.sessions(&filter).map_err(|error| ArchiveError::Store(error.to_string()))?)
+    }
+
+    fn session(&self, id: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let found = self.archive.session(id).map_err(|error| ArchiveError::Store(error.to_string()))?;
+        found.as_ref().map(json).transpose()
+    }
+}
