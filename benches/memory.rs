@@ -1,0 +1,91 @@
+//! What a settled session takes in memory, and what the program takes when it has nothing to do.
+//!
+//! Both are resident memory as the system counts it: what the allocator keeps for itself is in it.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use agent_session_exporter::domain::{Mark, NameId, SessionNo, SourceIx, Status};
+use agent_session_exporter::projection::{Session, State};
+use support::{NOW, session_id, state};
+
+/// `VmRSS` of a process in bytes.
+fn resident(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+fn settled(number: u64, source: SourceIx) -> Session {
+    let mut session = Session::new(session_id(number), source, NameId(7), NOW, NOW);
+    session.status = Status::Completed;
+    session.finished_at = Some(NOW);
+    session.run.ended = true;
+    session.progress.settled = true;
+    session.progress.mark = Some(Mark(number));
+    session
+}
+
+fn loaded(sessions: u64) -> State {
+    let (mut state, source) = state();
+    for number in 0..sessions {
+        let no = SessionNo(u32::try_from(number).expect("a few million at most"));
+        state.restore_session(no, settled(number, source), NOW);
+    }
+    state
+}
+
+/// Each measurement is a process of its own: memory that was freed before would hide what is taken.
+fn per_session(sessions: u64) {
+    let before = resident("self").expect("Linux tells of memory");
+    let state = loaded(sessions);
+    let after = resident("self").expect("Linux tells of memory");
+    assert_eq!(state.session_counts(SourceIx(0)).1 as u64, sessions);
+    let bytes = after.saturating_sub(before) as f64 / sessions as f64;
+    println!("{sessions} settled sessions: {bytes:.1} bytes each");
+}
+
+/// The program with a source that cannot be reached, some seconds after its start.
+fn idle() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("config.yaml");
+    let text =
+        "sources:\n  - name: nowhere\n    platform: hcompany\n    base_url: http://127.0.0.1:9\n    api_key: none\n";
+    std::fs::write(&config, text).expect("a temporary file");
+    let mut exporter = Command::new(env!("CARGO_BIN_EXE_agent-session-exporter"))
+        .arg("serve")
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.path={}", folder.path().join("store").display()))
+        .arg("--web.listen-address=127.0.0.1:0")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program was built with this benchmark");
+    std::thread::sleep(Duration::from_secs(5));
+    let idle = resident(&exporter.id().to_string());
+    exporter.kill().expect("it was running");
+    let status = exporter.wait().expect("it was started here");
+    match idle {
+        Some(bytes) => println!("idle: {:.1} MB resident", bytes as f64 / 1e6),
+        None => println!("idle: not measured, the program ended: {status}"),
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    // `cargo test --benches` only asks whether this can be built.
+    if arguments.iter().any(|argument| argument == "--test") {
+        return;
+    }
+    if let Some(sessions) = arguments.iter().skip_while(|argument| *argument != "--sessions").nth(1) {
+        return per_session(sessions.parse().expect("a number of sessions"));
+    }
+    for sessions in [100_000, 300_000, 1_000_000, 2_000_000] {
+        let this = std::env::current_exe().expect("Linux tells it");
+        let status = Command::new(this).args(["--sessions", &sessions.to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "the measurement failed");
+    }
+    idle();
+}
