@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Exporter, Folder, compare, get, run, scraped, simulate, truth};
+use crate::support::{Exporter, Folder, Gate, compare, get, run, scraped, simulate, truth};
 
 const FAULTS: [&str; 8] = [
     "--fault-rate-429=0.03",
@@ -56,17 +56,26 @@ fn assert_never_fell(before: &std::collections::BTreeMap<String, u64>, now: &std
 
 #[test]
 fn a_platform_that_is_away_shows_and_comes_back_without_loss() {
-    let platform = simulate(&["--sessions=10", "--history=5", "--rate=5", "--speed=50"]);
-    let url = platform.url.clone();
-    let exporter = Exporter::watching(&url);
-    until_equal(&exporter, &url);
-    drop(platform);
-    let page = exporter.metrics_until(|page| {
-        let down = page.contains("agent_session_exporter_source_up{source=\"sim\",platform=\"hcompany\"} 0");
-        if down { Ok(()) } else { Err("the source is not shown as down".into()) }
-    });
+    let platform = simulate(&["--sessions=20", "--history=5", "--rate=2", "--speed=20"]);
+    let gate = Gate::before(&platform.url);
+    let exporter = Exporter::watching(&gate.url);
+    let source_is = |up: &str| {
+        exporter.metrics_until(|page| {
+            let line = page.lines().find(|line| line.starts_with("agent_session_exporter_source_up{"));
+            let line = line.unwrap_or("no source_up");
+            if line.ends_with(up) { Ok(()) } else { Err(line.to_owned()) }
+        })
+    };
+    source_is(" 1");
+    gate.shut();
+    let page = source_is(" 0");
     assert!(scraped(&page)["sessions"] > 0, "what is known is still told");
     assert!(get(&format!("{}/-/healthy", exporter.url())).is_some());
+    let landing = get(&format!("{}/", exporter.url())).expect("the page answers");
+    assert!(landing.contains("cannot connect") || landing.contains("cut off"), "the page says why");
+    gate.open();
+    source_is(" 1");
+    until_equal(&exporter, &platform.url);
 }
 
 #[test]
@@ -105,12 +114,8 @@ fn failed_sessions_can_be_named_while_it_runs_and_after() {
     let platform = simulate(&["--sessions=0", "--history=80", "--rate=0.001", "--restart-share=0"]);
     let mut exporter = Exporter::watching(&platform.url);
     exporter.metrics_until(|page| {
-        let told = scraped(page);
-        if told.get("sessions").is_some_and(|n| *n >= 80) && told.keys().any(|name| name == "finished[failed]") {
-            Ok(())
-        } else {
-            Err(format!("{told:?}"))
-        }
+        let differences = compare(&scraped(page), &truth(&platform.url), &["turn_failures["]);
+        if differences.is_empty() { Ok(()) } else { Err(format!("{differences:#?}")) }
     });
     let data = exporter.folder.join("data");
     let text = |args: &[&str]| {
