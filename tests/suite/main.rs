@@ -2,4 +2,6 @@
 
 mod support;
 
+mod program;
+mod secrets;
 mod simulation;

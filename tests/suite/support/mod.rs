@@ -2,6 +2,10 @@
 
 mod account;
 mod bench_of_one;
+mod gate;
+mod process;
 
-pub use account::differences;
+pub use account::{compare, differences, scraped};
 pub use bench_of_one::Bench;
+pub use gate::Gate;
+pub use process::{Exporter, Folder, get, run, simulate, truth};
