@@ -218,8 +218,10 @@ impl State {
         let session = &mut active.session;
         match &event.fact {
             Fact::Sighted(sighting) => {
-                if report.asked_at < session.progress.checked_at {
-                    // Asked before a newer answer had arrived: it may tell of an earlier moment.
+                let checked_at = session.progress.checked_at;
+                // Asked before a newer answer had arrived: it may tell of an earlier moment. (An answer from the future
+                // only means that our clock was put back.)
+                if report.asked_at < checked_at && checked_at <= report.received_at {
                     return;
                 }
                 let is_news = sighting.status != session.status

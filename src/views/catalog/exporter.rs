@@ -30,7 +30,7 @@ pub static EXPORTER: &[Row] = &[
     )
     .in_unit(Unit::Seconds),
     Row::gauge(
-        "agent_session_exporter_event_watermark_timestamp_seconds",
+        "agent_session_exporter_source_event_watermark_timestamp_seconds",
         SOURCE,
         "The platform's time of the newest event taken in from the source, in seconds since the Unix epoch",
     )

@@ -104,7 +104,7 @@ impl Discover {
         }
         match response.status {
             200 => match decode::list(&response.body) {
-                Ok(page) => self.page(page),
+                Ok(page) => self.page(page, response.received_at),
                 Err(error) => Output::Again(error.0),
             },
             422 => self.refused(&response.body),
@@ -136,7 +136,7 @@ impl Discover {
         }
     }
 
-    fn page(&mut self, page: decode::ListPage) -> Output {
+    fn page(&mut self, page: decode::ListPage, now: Timestamp) -> Output {
         if page.undecoded > 0 {
             tracing::warn!(rows = page.undecoded, "sessions in a list could not be understood and are left out");
         }
@@ -152,7 +152,8 @@ impl Discover {
                 if first.is_some_and(|first| first < after.minus(Span::from_secs(1))) {
                     return Output::Done(Finish::Failed(Failure::Nonsense("the server ignores created_after")));
                 }
-                let newest = newest.max(last.unwrap_or(newest));
+                // A time from the future would hide every session until then.
+                let newest = newest.max(last.unwrap_or(newest).min(now));
                 self.walk = Walk::Created { after, page: number, newest, whole };
                 // The rows of the last instant come again: others of the same instant may follow.
                 let onward = last.map_or(after, |last| Timestamp::from_micros(last.micros() - 1));
@@ -172,7 +173,7 @@ impl Discover {
                     return self.next_walk(Vec::new());
                 }
                 let latest = page.rows.iter().filter_map(|row| row.sighting.finished_at).max();
-                let newest = newest.max(latest.unwrap_or(newest));
+                let newest = newest.max(latest.unwrap_or(newest).min(now));
                 self.walk = Walk::Finished { after, page: number, newest };
                 (!is_last(number)).then_some(Walk::Finished { after, page: number + 1, newest })
             }
