@@ -387,7 +387,8 @@ impl Poller {
                     self.note_skew(&answer, asked_at, received_at);
                     match self.judge(request, &answer, *attempts) {
                         None => {
-                            return Ok(Response { status: answer.status, body: answer.body, asked_at, received_at });
+                            let Answer { status, etag, body, .. } = answer;
+                            return Ok(Response { status, etag, body, asked_at, received_at });
                         }
                         Some(failure) => failure,
                     }

@@ -297,7 +297,7 @@ mod tests {
             .collect();
         let body = format!(r#"{{"items":[{}],"total":{total},"page":1}}"#, rows.join(","));
         let now = Timestamp::parse("2026-11-21T00:00:00Z").unwrap();
-        Input::Response(Response { status: 200, body: body.into(), asked_at: now, received_at: now })
+        Input::Response(Response { status: 200, etag: None, body: body.into(), asked_at: now, received_at: now })
     }
 
     fn asked(output: &Output, parameter: &str) -> Option<String> {

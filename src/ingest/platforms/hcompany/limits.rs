@@ -97,7 +97,13 @@ mod tests {
 
     fn answer(status: u16, body: &'static str) -> Input {
         let now = Timestamp::default();
-        Input::Response(Response { status, body: Bytes::from_static(body.as_bytes()), asked_at: now, received_at: now })
+        Input::Response(Response {
+            status,
+            etag: None,
+            body: Bytes::from_static(body.as_bytes()),
+            asked_at: now,
+            received_at: now,
+        })
     }
 
     fn asked(output: &Output) -> &'static str {

@@ -116,7 +116,11 @@ impl Read {
                 }
                 Err(error) => Output::Again(error.0),
             },
-            (Asked::Changes, 204) => self.drained(response.received_at),
+            (Asked::Changes, 204) => match response.etag.as_deref().map(position) {
+                // The empty answer says which position it is about; a cache between us could confuse two.
+                Some(Some(about)) if about != self.cursor => Output::Again("an empty answer about another position"),
+                _ => self.drained(response.received_at),
+            },
             (Asked::Changes, 200) => match decode::changes(&response.body, response.received_at) {
                 Ok(page) => self.changes(page, response.received_at),
                 Err(error) => Output::Again(error.0),
@@ -248,6 +252,11 @@ impl Read {
         self.cursor = until;
         self.commit(vec![item], AfterCommit::Changes)
     }
+}
+
+/// A position as `ETag` writes it: bare digits, or quoted as the standard has it.
+fn position(etag: &str) -> Option<u64> {
+    etag.trim_start_matches("W/").trim_matches('"').parse().ok()
 }
 
 impl Job for Read {
