@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::limiter::Limiter;
 use super::platforms::Platform;
@@ -242,11 +243,12 @@ impl Polling {
         let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
         let found = self.found.0.clone();
         let began = self.now();
-        self.jobs.spawn(async move {
+        let run = async move {
             let mut run = Run { poller: &poller, backlog, found, walks: Vec::new(), due: Vec::new() };
             let ended = run.job(job, &work).await;
             Done { work, ended, began, due: run.due, walks: run.walks }
-        });
+        };
+        self.jobs.spawn(run.in_current_span());
     }
 
     fn over(&mut self, over: Result<Done, tokio::task::JoinError>) {
