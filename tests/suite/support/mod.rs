@@ -2,6 +2,7 @@
 
 mod account;
 mod bench_of_one;
+pub mod fixtures;
 
 pub use account::differences;
 pub use bench_of_one::Bench;
