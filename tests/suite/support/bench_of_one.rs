@@ -150,7 +150,7 @@ impl Bench {
         let key = options.api_key.clone();
         let simulator = Simulator::new(options, START).expect("valid options");
         let simulator = Arc::new(simulator.with_clock(Arc::new(move || clock.micros())));
-        let journal = Journal::with_backend(InMemoryBackend::new(), policy()).expect("a fresh journal");
+        let journal = Journal::with_backend(InMemoryBackend::new, policy()).expect("a fresh journal");
         let mut state = journal.load(clock.now()).expect("an empty state");
         let source = state.add_source(record(count_from));
         attach(&mut state, source);

@@ -3,6 +3,8 @@
 mod account;
 mod bench_of_one;
 pub mod fixtures;
+pub mod folding;
+pub mod lives;
 
 pub use account::differences;
 pub use bench_of_one::Bench;

@@ -188,7 +188,8 @@ pub(super) struct Quota<'a> {
 /// How many tokens may be used.
 #[derive(Deserialize)]
 pub(super) struct TokenQuota {
-    #[serde(default)]
+    // `null` is unlimited, so the field itself has to be there: any other document would say so too.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub limit: Option<u64>,
     #[serde(default)]
     pub used: Option<u64>,
