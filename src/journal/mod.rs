@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{
-    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, TransactionError,
-    WriteTransaction,
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
+    TransactionError, WriteTransaction,
 };
 use thiserror::Error;
 
@@ -34,7 +34,7 @@ pub use rebuild::{Refolded, refold};
 pub use retention::Expired;
 
 use crate::projection::LabelPolicy;
-use tables::{FOLD_VERSION, FORMAT_VERSION, META};
+use tables::{FOLD_VERSION, FORMAT_VERSION, LOG, META};
 
 /// The file's name below the storage path.
 pub const FILE_NAME: &str = "journal.redb";
@@ -209,6 +209,16 @@ impl Journal {
     /// Facts in the log.
     pub fn events(&self) -> Result<u64, JournalError> {
         Ok(self.meta("events")?.unwrap_or(0))
+    }
+
+    /// Bytes of all log entries, keys included: what a further event costs at the least.
+    pub fn log_bytes(&self) -> Result<u64, JournalError> {
+        let mut bytes = 0;
+        for row in self.begin_read()?.open_table(LOG)?.iter()? {
+            let (_, entry) = row?;
+            bytes += (size_of::<(u32, u32)>() + entry.value().len()) as u64;
+        }
+        Ok(bytes)
     }
 
     /// Size of the file in bytes; 0 where there is none.

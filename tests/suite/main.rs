@@ -3,5 +3,7 @@
 mod support;
 
 mod decode;
+mod engine;
+mod journal;
 mod laws;
 mod simulation;

@@ -75,12 +75,7 @@ impl Folding {
     pub fn act(&mut self, life: &Life, turn: usize, act: usize, manner: Manner) {
         let id = id(turn);
         if self.session(life, turn).is_none() {
-            let row = Sighting {
-                status: Status::Pending,
-                since: life.created_at,
-                started_at: None,
-                finished_at: None,
-            };
+            let row = Sighting { status: Status::Pending, since: life.created_at, started_at: None, finished_at: None };
             self.report(life, act, vec![row_of(life, turn, act, row)]);
             self.tell_again(life, turn, act);
         }
@@ -217,7 +212,10 @@ impl Folding {
 
     fn session(&self, life: &Life, turn: usize) -> Option<&Session> {
         let (ix, id) = (self.sources[life.source], id(turn));
-        self.state.active_sessions().map(|(_, session)| session).find(|session| session.source == ix && session.id == id)
+        self.state
+            .active_sessions()
+            .map(|(_, session)| session)
+            .find(|session| session.source == ix && session.id == id)
     }
 
     /// All numbers, also those that are not stored.
@@ -298,7 +296,11 @@ fn assert_risen(before: &[Family], after: &[Family]) {
             let (old, new) = (before.values(index), after.values(index));
             let head = after.heads()[index];
             assert_eq!(before.heads()[index], head, "series keep their places");
-            assert!(old.iter().zip(new).all(|(old, new)| old <= new), "{:?} {head:?}: {old:?} to {new:?}", before.metric());
+            assert!(
+                old.iter().zip(new).all(|(old, new)| old <= new),
+                "{:?} {head:?}: {old:?} to {new:?}",
+                before.metric()
+            );
         }
     }
 }
@@ -313,7 +315,8 @@ fn numbers(state: &State, families: &Families, only_stored: bool) -> Numbers {
                 continue;
             }
             let source = &state.source(head.key.source).name;
-            let [agent, first, second] = [head.key.agent, head.key.labels[0], head.key.labels[1]].map(|id| state.names().text(id));
+            let [agent, first, second] =
+                [head.key.agent, head.key.labels[0], head.key.labels[1]].map(|id| state.names().text(id));
             let twice = numbers.insert(format!("{metric:?} {source} [{agent}] [{first}] [{second}]"), values);
             assert_eq!(twice, None, "a series is there once");
         }

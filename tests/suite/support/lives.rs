@@ -56,12 +56,8 @@ fn life(agents: u32) -> impl Strategy<Value = Life> {
     // Absurd numbers spoil everything after them, so most lives have none.
     let acts = prop_oneof![5 => acts(false), 1 => acts(true)];
     (0..SOURCES, 0..agents, 0i64..300, acts).prop_map(|(source, agent, created, mut acts)| {
-        let mut life = Life {
-            source,
-            agent: format_smolstr!("agent {agent}"),
-            created_at: at(created),
-            acts: Vec::new(),
-        };
+        let mut life =
+            Life { source, agent: format_smolstr!("agent {agent}"), created_at: at(created), acts: Vec::new() };
         let mut teller = Teller { now: created, steps: 0, tokens: Tokens::default() };
         acts.iter_mut().for_each(|act| teller.tell(act));
         life.acts = acts;

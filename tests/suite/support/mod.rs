@@ -2,9 +2,11 @@
 
 mod account;
 mod bench_of_one;
+pub mod disk;
 pub mod fixtures;
 pub mod folding;
 pub mod lives;
+pub mod running;
 
 pub use account::differences;
 pub use bench_of_one::Bench;
