@@ -2,8 +2,10 @@
 
 mod support;
 
+mod bad_input;
 mod decode;
 mod engine;
+mod jobs;
 mod journal;
 mod laws;
 mod simulation;
