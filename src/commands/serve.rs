@@ -22,7 +22,7 @@ pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -
     for url in runtime.urls() {
         tracing::info!(%url, metrics = format!("{url}{telemetry_path}"), sources, "serving");
     }
-    runtime.run(shutdown).await.map_err(Failed::running)?;
+    runtime.run(shutdown).await.map_err(failed_to_start)?;
     tracing::info!("stopped; everything read is in the store");
     Ok(())
 }

@@ -77,7 +77,8 @@ impl fmt::Debug for SessionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SourceIx(pub u16);
 
-/// The number of a session within one store, in the order of first sight.
+/// The number of a session within one store, in the order of first sight. Those of sessions that were taken away when
+/// their retention was over may come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionNo(pub u32);
 

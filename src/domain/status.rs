@@ -167,6 +167,8 @@ pub struct Capabilities {
     pub statuses: &'static [Status],
     /// Its closed set of error codes (without `other`).
     pub error_types: &'static [&'static str],
+    /// Its closed set of reasons why an event cannot be decoded.
+    pub undecoded_reasons: &'static [&'static str],
     /// Answers carry a verdict.
     pub verdicts: bool,
     /// Sessions have child sessions.

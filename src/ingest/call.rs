@@ -64,6 +64,9 @@ impl Failure {
         match self {
             Self::KeyRefused(_) => "key not accepted",
             Self::Throttled => "throttled",
+            Self::Status(300..400) => "redirected: is base_url right?",
+            Self::Status(404) => "not found: is base_url right?",
+            Self::Status(400..500) => "request refused",
             Self::Status(_) => "server error",
             Self::Transport(what) => what,
             Self::TooLarge(_) => "answer too large",

@@ -415,8 +415,8 @@ impl Poller {
     fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
         match answer.status {
             401 => Some(Failure::KeyRefused(401)),
-            // On a single session it may only mean that this one is not ours to read.
-            403 if matches!(request.endpoint, "sessions" | "quota") => Some(Failure::KeyRefused(403)),
+            // On a single session it may only mean that this one is not ours to read, and limits can be done without.
+            403 if request.endpoint == "sessions" => Some(Failure::KeyRefused(403)),
             429 => {
                 self.witness.throttled();
                 let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));

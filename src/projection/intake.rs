@@ -73,26 +73,32 @@ impl State {
         for item in &report.items {
             match item {
                 Item::Row(row) => self.row(report, row, load, &mut receipt)?,
-                Item::Page { id, from, events } => self.page(report, id, *from, events)?,
+                Item::Page { id, from, events } => {
+                    let no = self.activate(ix, id, load)?;
+                    self.page(report, no, id, *from, events)?;
+                }
                 Item::Beside { id, events } => {
-                    let no = self.active_no(ix, id)?;
+                    let no = self.activate(ix, id, load)?;
                     for event in events {
                         self.beside(report, no, event);
                     }
                 }
-                Item::Skip { id, from, to } => self.skip(report, id, *from, *to)?,
+                Item::Skip { id, from, to } => {
+                    let no = self.activate(ix, id, load)?;
+                    self.skip(report, no, id, *from, *to)?;
+                }
                 Item::ReadUpTo { id, mark } => {
-                    let no = self.active_no(ix, id)?;
-                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("active_no found it");
+                    let no = self.activate(ix, id, load)?;
+                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is active now");
                     let progress = &mut active.session.progress;
                     progress.mark = mark.or(progress.mark);
                     progress.settled = active.session.run.ended || progress.gone;
                     self.changes.sessions.insert((ix, no));
                 }
                 Item::Gone { id } => {
-                    let no = self.active_no(ix, id)?;
+                    let no = self.activate(ix, id, load)?;
                     self.fold(report, no, [Event { at: report.received_at, fact: Fact::Gone }]);
-                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("active_no found it");
+                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is active now");
                     active.session.progress.settled = true;
                 }
                 Item::ActiveListed { began } => self.missing(ix, *began, &mut receipt),
@@ -135,30 +141,22 @@ impl State {
                 receipt.discovered += 1;
                 no
             }
-            hash_map::Entry::Occupied(mut occupied) => {
-                let known = occupied.get_mut();
-                if known.settled {
-                    if known.mark == Some(row.mark) {
-                        return Ok(());
-                    }
-                    let no = known.no;
-                    let mut session = load(no).map_err(|reason| IntakeError::Lost { id: row.id.clone(), reason })?;
-                    known.settled = false;
-                    session.progress.settled = false;
-                    self.count_phase(ix, self.words.settled, 1u64.wrapping_neg());
-                    self.track(ix, no, session);
-                    self.changes.sessions.insert((ix, no));
-                    no
-                } else {
-                    known.no
+            hash_map::Entry::Occupied(occupied) => {
+                let known = *occupied.get();
+                if known.settled && known.mark == Some(row.mark) {
+                    return Ok(());
                 }
+                self.activate(ix, &row.id, load)?
             }
         };
         let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now");
         active.listed_at = report.asked_at;
+        // A platform that lists it again knows it again.
+        let came_back = std::mem::take(&mut active.session.progress.gone);
         let session = &active.session;
-        let due = row.always_due || session.progress.mark != Some(row.mark) || row.sighting.status.is_terminal();
-        if due && !session.progress.gone {
+        let due =
+            came_back || row.always_due || session.progress.mark != Some(row.mark) || row.sighting.status.is_terminal();
+        if due {
             receipt.due.push(Due {
                 id: row.id.clone(),
                 cursor: session.progress.cursor,
@@ -185,11 +183,11 @@ impl State {
     fn page(
         &mut self,
         report: &Report,
+        no: SessionNo,
         id: &SessionId,
         from: u64,
         events: &[Event<SmolStr>],
     ) -> Result<(), IntakeError> {
-        let no = self.active_no(report.source, id)?;
         let cursor = self.sources[report.source.0 as usize].active[&no].session.progress.cursor;
         if from > cursor {
             return Err(IntakeError::Hole { id: id.clone(), from, cursor });
@@ -203,8 +201,7 @@ impl State {
         Ok(())
     }
 
-    fn skip(&mut self, report: &Report, id: &SessionId, from: u64, to: u64) -> Result<(), IntakeError> {
-        let no = self.active_no(report.source, id)?;
+    fn skip(&mut self, report: &Report, no: SessionNo, id: &SessionId, from: u64, to: u64) -> Result<(), IntakeError> {
         let cursor = self.sources[report.source.0 as usize].active[&no].session.progress.cursor;
         if from > cursor {
             return Err(IntakeError::Hole { id: id.clone(), from, cursor });
@@ -221,8 +218,10 @@ impl State {
         let session = &mut active.session;
         match &event.fact {
             Fact::Sighted(sighting) => {
-                if report.asked_at < session.progress.checked_at {
-                    // Asked before a newer answer had arrived: it may tell of an earlier moment.
+                let checked_at = session.progress.checked_at;
+                // Asked before a newer answer had arrived: it may tell of an earlier moment. (An answer from the future
+                // only means that our clock was put back.)
+                if report.asked_at < checked_at && checked_at <= report.received_at {
                     return;
                 }
                 let is_news = sighting.status != session.status
@@ -274,11 +273,27 @@ impl State {
         }
     }
 
-    fn active_no(&self, ix: SourceIx, id: &SessionId) -> Result<SessionNo, IntakeError> {
-        match self.sources[ix.0 as usize].known.get(id) {
-            Some(known) if !known.settled => Ok(known.no),
-            _ => Err(IntakeError::Unknown(id.clone())),
+    /// The number of a session that is being read. One that had settled meanwhile (lists showed it twice while it was
+    /// read) is taken out of the store once more.
+    fn activate(
+        &mut self,
+        ix: SourceIx,
+        id: &SessionId,
+        load: &dyn Fn(SessionNo) -> Result<Session, String>,
+    ) -> Result<SessionNo, IntakeError> {
+        let Some(known) = self.sources[ix.0 as usize].known.get_mut(id) else {
+            return Err(IntakeError::Unknown(id.clone()));
+        };
+        let no = known.no;
+        if known.settled {
+            let mut session = load(no).map_err(|reason| IntakeError::Lost { id: id.clone(), reason })?;
+            known.settled = false;
+            session.progress.settled = false;
+            self.count_phase(ix, self.words.settled, 1u64.wrapping_neg());
+            self.track(ix, no, session);
+            self.changes.sessions.insert((ix, no));
         }
+        Ok(no)
     }
 
     fn named(&mut self, event: &Event<SmolStr>) -> Event<NameId> {

@@ -182,6 +182,12 @@ impl State {
     /// Says what the platform of a source can tell. Without it no zero series are made for its agents.
     pub fn attach(&mut self, ix: SourceIx, capabilities: &'static Capabilities) {
         self.sources[ix.0 as usize].capabilities = Some(capabilities);
+        let born = self.sources[ix.0 as usize].record.count_from;
+        for reason in capabilities.undecoded_reasons {
+            let reason = self.names.exact(reason);
+            let key = SeriesKey { labels: [reason, Names::NONE], ..SeriesKey::of_source(ix) };
+            self.families.seed(Metric::EventsUndecoded, key, born);
+        }
         // Gauges are not stored: those of agents known from before begin at zero again.
         let created = self.families.family(Metric::SessionsCreated).heads();
         let agents: Vec<Head> = created.iter().filter(|head| head.key.source == ix).copied().collect();

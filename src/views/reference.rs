@@ -27,7 +27,7 @@ OpenMetrics alike (OpenMetrics calls the family by the name without it), and a h
 
 Numbers are polled: they tell what the platform had told by the last poll, and carry no timestamps of their own. How
 fresh they are is told by `agent_session_exporter_source_last_success_timestamp_seconds` and
-`agent_session_exporter_event_watermark_timestamp_seconds`. Counters of what happened on the platforms continue over
+`agent_session_exporter_source_event_watermark_timestamp_seconds`. Counters of what happened on the platforms continue over
 restarts of the exporter; counters of its own work start again at 0, unless they say otherwise.
 
 Label values that users of a platform choose (agents, models, tools) are cut to a maximal length, and each metric takes

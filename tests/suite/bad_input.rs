@@ -218,10 +218,9 @@ fn one_bad_row_never_loses_its_list() {
     let list: Fixture = fixtures().into_iter().find(|fixture| fixture.name == "sessions-page1").unwrap();
     let mut page: Value = serde_json::from_slice(&list.body).unwrap();
     let rows = page["items"].as_array_mut().unwrap();
-    let mut bad = 0;
-    for wrong in [Value::Null, Value::from(7), serde_json::json!({}), serde_json::json!({"id": 7, "status": "idle"})] {
-        rows.insert(bad * 2, wrong);
-        bad += 1;
+    let wrong = [Value::Null, Value::from(7), serde_json::json!({}), serde_json::json!({"id": 7, "status": "idle"})];
+    for (nth, wrong) in wrong.into_iter().enumerate() {
+        rows.insert(nth * 2, wrong);
     }
     let mut undated = rows[1].clone();
     undated["created_at"] = "yesterday".into();

@@ -1,4 +1,5 @@
-//! Tests of the exporter from outside its modules, in one binary: simulations in virtual time, and the program itself.
+//! Tests of the exporter from outside its modules, in one binary: decoding, folding and keeping piece by piece, whole
+//! simulations in virtual time, and the program itself.
 
 mod support;
 
@@ -8,4 +9,6 @@ mod engine;
 mod jobs;
 mod journal;
 mod laws;
+mod program;
+mod secrets;
 mod simulation;

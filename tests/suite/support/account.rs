@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agent_session_exporter::projection::{Metric, Snapshot};
 use agent_session_exporter::simulator::Truth;
+use serde_json::Value;
 
 /// What was told, by name of the measure and label value: one flat list, so that a difference names itself.
 pub type Told = BTreeMap<String, u64>;
@@ -25,7 +26,7 @@ fn sum(told: &mut Told, snapshot: &Snapshot, measure: &str, metric: Metric) {
 }
 
 /// What the exporter says.
-pub fn told(snapshot: &Snapshot) -> Told {
+fn told(snapshot: &Snapshot) -> Told {
     let mut told = Told::new();
     sum(&mut told, snapshot, "sessions", Metric::SessionsCreated);
     sum(&mut told, snapshot, "steps", Metric::Steps);
@@ -63,57 +64,114 @@ fn add_sum(told: &mut Told, measure: &str) {
     told.insert(format!("all {measure}"), sum);
 }
 
-/// What really happened.
-fn truly(truth: &Truth) -> Told {
-    let account = &truth.account;
+/// What really happened, from the simulator's account as JSON.
+fn truly(truth: &Value) -> Told {
     let mut told = Told::new();
-    for (measure, value) in [
-        ("sessions", account.sessions),
-        ("steps", account.steps),
-        ("subagents", account.subagents),
-        ("restarts", account.restarts),
-        ("events", account.events),
-    ] {
-        told.insert(measure.into(), value);
+    let mut put = |name: String, value: &Value| {
+        told.insert(name, value.as_u64().expect("the account holds whole numbers"));
+    };
+    for measure in ["sessions", "steps", "subagents", "restarts", "events"] {
+        put(measure.into(), &truth[measure]);
     }
-    for (measure, map) in [
-        ("active", &account.active_by_status),
-        ("finished", &account.finished_by_status),
-        ("outcomes", &account.outcomes),
-        ("turn_failures", &account.turn_failures),
-        ("tool_calls", &account.tool_calls),
-        ("tool_failures", &account.tool_failures),
-        ("cost", &account.cost_nano_usd),
-        ("entries", &account.status_entries),
+    let map = |name: &str| truth[name].as_object().expect("a map").clone();
+    for (measure, name) in [
+        ("active", "active_by_status"),
+        ("finished", "finished_by_status"),
+        ("outcomes", "outcomes"),
+        ("turn_failures", "turn_failures"),
+        ("tool_calls", "tool_calls"),
+        ("tool_failures", "tool_failures"),
+        ("cost", "cost_nano_usd"),
+        ("entries", "status_entries"),
     ] {
-        for (name, value) in map {
-            told.insert(format!("{measure}[{name}]"), *value);
+        for (label, value) in map(name) {
+            put(format!("{measure}[{label}]"), &value);
         }
     }
-    for (model, tokens) in &account.tokens {
-        for (measure, value) in [
-            ("input", tokens.input),
-            ("cached", tokens.cached),
-            ("output", tokens.output),
-            ("reasoning", tokens.reasoning),
-        ] {
-            told.insert(format!("{measure}[{model}]"), value);
+    for (model, tokens) in map("tokens") {
+        for measure in ["input", "cached", "output", "reasoning"] {
+            put(format!("{measure}[{model}]"), &tokens[measure]);
         }
     }
-    for (agent, account) in &account.by_agent {
-        let agent = if agent.is_empty() { "unknown" } else { agent };
-        told.insert(format!("agent_steps[{agent}]"), account.steps);
-        told.insert(format!("agent_sessions[{agent}]"), account.sessions);
-        told.insert(format!("agent_finished[{agent}]"), account.finished_by_status.values().sum());
+    for (agent, account) in map("by_agent") {
+        let agent = if agent.is_empty() { "unknown" } else { &agent };
+        put(format!("agent_steps[{agent}]"), &account["steps"]);
+        put(format!("agent_sessions[{agent}]"), &account["sessions"]);
+        let finished = account["finished_by_status"].as_object().expect("a map");
+        let sum = finished.values().filter_map(Value::as_u64).sum::<u64>();
+        put(format!("agent_finished[{agent}]"), &sum.into());
     }
     add_sum(&mut told, "turn_failures");
     told.retain(|_, value| *value != 0);
     told
 }
 
-/// Every measure in which the two differ, as `name: told ≠ true`; measures in `aside` are left out.
+/// What the exporter says on its metrics page, read as text.
+pub fn scraped(page: &str) -> Told {
+    let mut told = Told::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let (measure, by) = match name {
+            "agent_sessions_created_total" => ("sessions", Some("agent_sessions")),
+            "agent_steps_total" => ("steps", Some("agent_steps")),
+            "agent_subagent_sessions_total" => ("subagents", None),
+            "agent_session_exporter_sessions_reopened_total" => ("restarts", None),
+            "agent_session_exporter_events_ingested_total" => ("events", None),
+            "agent_sessions" => ("active[status]", None),
+            "agent_sessions_finished_total" => ("finished[status]", Some("agent_finished")),
+            "agent_session_outcomes_total" => ("outcomes[outcome]", None),
+            "agent_turn_failures_total" => ("turn_failures[error_type]", None),
+            "agent_tool_calls_total" => ("tool_calls[tool]", None),
+            "agent_tool_call_failures_total" => ("tool_failures[tool]", None),
+            "agent_input_tokens_total" => ("input[model]", None),
+            "agent_cache_read_input_tokens_total" => ("cached[model]", None),
+            "agent_output_tokens_total" => ("output[model]", None),
+            "agent_reasoning_output_tokens_total" => ("reasoning[model]", None),
+            "agent_cost_usd_total" => ("cost[model]", None),
+            "agent_session_status_changes_total" => ("entries[status]", None),
+            _ => continue,
+        };
+        let value: f64 = value.parse().expect("a number");
+        // Money is kept in billionths and shown in dollars.
+        let value = if measure.starts_with("cost") { (value * 1e9).round() } else { value } as u64;
+        let label = |wanted: &str| {
+            let (_, rest) = labels.split_once(&format!("{wanted}=\"")).expect("the label is there");
+            let mut text = String::new();
+            let mut chars = rest.chars();
+            loop {
+                match chars.next().expect("the label ends") {
+                    '"' => break text,
+                    '\\' => text.push(match chars.next().expect("an escape has two characters") {
+                        'n' => '\n',
+                        other => other,
+                    }),
+                    other => text.push(other),
+                }
+            }
+        };
+        let name = match measure.split_once('[') {
+            Some((measure, dimension)) => format!("{measure}[{}]", label(dimension.trim_end_matches(']'))),
+            None => measure.to_owned(),
+        };
+        *told.entry(name).or_default() += value;
+        if let Some(by) = by {
+            *told.entry(format!("{by}[{}]", label("agent"))).or_default() += value;
+        }
+    }
+    add_sum(&mut told, "turn_failures");
+    told.retain(|_, value| *value != 0);
+    told
+}
+
+/// Every measure in which a snapshot differs from the truth, as `name: told ≠ true`; those in `aside` are left out.
 pub fn differences(snapshot: &Snapshot, truth: &Truth, aside: &[&str]) -> Vec<String> {
-    let (told, truly) = (told(snapshot), truly(truth));
+    compare(&told(snapshot), &serde_json::to_value(truth).expect("it is plain data"), aside)
+}
+
+/// The same for what was told anywhere.
+pub fn compare(told: &Told, truth: &Value, aside: &[&str]) -> Vec<String> {
+    let truly = truly(truth);
     let names: std::collections::BTreeSet<&String> = told.keys().chain(truly.keys()).collect();
     names
         .into_iter()

@@ -5,8 +5,12 @@ mod bench_of_one;
 pub mod disk;
 pub mod fixtures;
 pub mod folding;
+mod gate;
 pub mod lives;
+mod process;
 pub mod running;
 
-pub use account::differences;
+pub use account::{compare, differences, scraped};
 pub use bench_of_one::Bench;
+pub use gate::Gate;
+pub use process::{Exporter, Folder, get, run, simulate, truth};

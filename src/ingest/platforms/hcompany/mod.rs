@@ -41,6 +41,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
         Status::Interrupted,
     ],
     error_types: decode::ERROR_CODES,
+    undecoded_reasons: events::REASONS,
     verdicts: true,
     subagents: true,
 };

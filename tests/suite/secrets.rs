@@ -1,0 +1,62 @@
+//! Keys and content go nowhere: what is planted on the platform and in the configuration is looked for everywhere.
+
+use agent_session_exporter::simulator;
+
+use crate::support::{Exporter, get, run, scraped, simulate};
+
+/// The key is planted too: a mark of its own that nothing else contains.
+const KEY: &str = "hk-planted-5ecret-key";
+
+#[test]
+fn planted_secrets_show_nowhere() {
+    let platform = simulate(&[
+        "--history=60",
+        "--sessions=0",
+        "--rate=0.001",
+        "--api-key",
+        KEY,
+        "--fault-rate-5xx=0.1",
+        "--seed=3",
+    ]);
+    let mut exporter = Exporter::start(&format!(
+        "  - name: sim\n    platform: hcompany\n    base_url: {}\n    api_key: {KEY}\n    poll_interval: 1s\n    \
+         requests_per_second: 500\n    start: beginning\n",
+        platform.url
+    ));
+    exporter.metrics_until(|page| {
+        let told = scraped(page);
+        let all = told.get("sessions").is_some_and(|sessions| *sessions >= 60);
+        let idle = page.contains("agent_session_exporter_source_backlog_sessions{source=\"sim\"} 0");
+        if all && idle { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+    let url = exporter.url().to_owned();
+    let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
+    for path in ["/", "/metrics", "/api/v1/sessions?limit=1000"] {
+        seen.push((path.to_owned(), get(&format!("{url}{path}")).expect("it answers").into_bytes()));
+    }
+    let listed = run(&["sessions", "--web.url", &url, "--limit", "500", "--json"], &[]).stdout;
+    for line in String::from_utf8(listed).expect("UTF-8").lines() {
+        let session: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let id = session["id"].as_str().expect("an id").to_owned();
+        let shown = get(&format!("{url}/api/v1/sessions/{id}")).expect("it is known");
+        seen.push((format!("show {id}"), shown.into_bytes()));
+    }
+    assert_eq!(exporter.stop(), Some(0));
+    let log = exporter.log();
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is as talkative as it gets");
+    seen.push(("log at trace level".into(), log.into_bytes()));
+    let store = std::fs::read(exporter.folder.path().join("data/journal.redb")).expect("the store is there");
+    assert!(store.len() > 100_000);
+    seen.push(("store".into(), store));
+
+    let planted = [simulator::PRIVATE, KEY, "5ecret"];
+    // The platform does hand them out: the search would find something if anything were kept.
+    let first = format!("{}/_simulator", platform.url);
+    assert!(get(&first).is_some(), "the platform is still there to ask");
+    for (place, bytes) in &seen {
+        for secret in planted {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret:?} shows in {place}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The program itself as a process: started, asked over HTTP, killed and started again.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up on it; only a broken program ever takes so long.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A command with none of our environment in it.
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-session-exporter"));
+    command.args(args).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end.
+pub fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
+    command(args).envs(env.iter().copied()).output().expect("the program starts")
+}
+
+/// A temporary folder for a test.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A path below it, as an argument.
+    pub fn join(&self, name: &str) -> String {
+        self.path().join(name).to_str().expect("temporary folders have plain names").to_owned()
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path().join(name), text).expect("the folder is ours");
+        self.join(name)
+    }
+}
+
+/// A running process that does not outlive its test.
+pub struct Program {
+    child: Child,
+    pub url: String,
+}
+
+impl Program {
+    /// Ends it without a word, as a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is ours to kill");
+        self.child.wait().expect("it is dead");
+    }
+
+    /// Asks it to end and tells how it did.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-INT", &pid]).status().expect("kill is everywhere");
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it did not end when asked");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Most are dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the simulated platform with these options.
+pub fn simulate(options: &[&str]) -> Program {
+    let mut args = vec!["simulate", "--platform", "hcompany", "--log.level", "error"];
+    if !options.iter().any(|option| option.starts_with("--listen")) {
+        args.push("--listen=127.0.0.1:0");
+    }
+    args.extend(options);
+    let mut child = command(&args).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let first = lines.next().expect("it says where it listens").expect("UTF-8");
+    let url = first.strip_prefix("listening on ").expect("the first line is a contract").to_owned();
+    // Whatever else it says must not fill the pipe.
+    std::thread::spawn(move || lines.count());
+    Program { child, url }
+}
+
+/// An exporter on a folder of its own, that can be killed and started again.
+pub struct Exporter {
+    pub folder: Folder,
+    config: String,
+    log: PathBuf,
+    program: Option<Program>,
+}
+
+impl Exporter {
+    /// Watching one source with this configuration below `sources:`; started at once.
+    pub fn start(source: &str) -> Self {
+        let folder = Folder::new();
+        let config = format!(
+            "sources:\n{source}\nstorage: {{ path: {} }}\nweb: {{ listen_address: [\"127.0.0.1:0\"], new_series_hold: 0s }}\n",
+            folder.join("data")
+        );
+        let config = folder.write("exporter.yaml", &config);
+        let log = folder.path().join("exporter.log");
+        let mut exporter = Self { folder, config, log, program: None };
+        exporter.restart();
+        exporter
+    }
+
+    /// For a simulated platform at `url`.
+    pub fn watching(url: &str) -> Self {
+        Self::start(&format!(
+            "  - name: sim\n    platform: hcompany\n    base_url: {url}\n    api_key: hk-simulated\n    poll_interval: 1s\n    \
+             requests_per_second: 500\n    sweep_interval: 60s\n    start: beginning\n"
+        ))
+    }
+
+    pub fn restart(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
+        let url_file = self.folder.path().join("data/exporter.url");
+        let _ = std::fs::remove_file(&url_file);
+        let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        let mut program = Program { child, url: String::new() };
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Ok(url) = std::fs::read_to_string(&url_file)
+                && get(&format!("{url}/-/healthy")).is_some()
+            {
+                program.url = url;
+                self.program = Some(program);
+                return;
+            }
+            if let Some(status) = program.child.try_wait().expect("it is our child") {
+                panic!("the exporter ended with {status}: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the exporter does not answer: {}", self.log());
+    }
+
+    pub fn kill(&mut self) {
+        self.program.as_mut().expect("it is running").kill();
+    }
+
+    pub fn stop(&mut self) -> Option<i32> {
+        self.program.take().expect("it is running").stop()
+    }
+
+    pub fn url(&self) -> &str {
+        &self.program.as_ref().expect("it is running").url
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn metrics(&self) -> String {
+        get(&format!("{}/metrics", self.url())).expect("metrics always answer")
+    }
+
+    /// Asks again and again until `wanted` is satisfied with the metrics.
+    pub fn metrics_until(&self, wanted: impl Fn(&str) -> Result<(), String>) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let page = self.metrics();
+            match wanted(&page) {
+                Ok(()) => return page,
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(200)),
+                Err(still) => panic!("{still}"),
+            }
+        }
+    }
+}
+
+/// The simulator's account.
+pub fn truth(url: &str) -> Value {
+    let body = get(&format!("{url}/_truth")).expect("the account always answers");
+    serde_json::from_str(&body).expect("it is JSON")
+}
+
+/// GETs a URL; `None` unless the answer is a success.
+pub fn get(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("http://").expect("plain HTTP");
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut socket = TcpStream::connect(host).ok()?;
+    socket.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    write!(socket, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8(answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "bodies come with their length");
+    head.split(' ').nth(1)?.starts_with('2').then(|| body.to_owned())
+}
