@@ -245,6 +245,7 @@ impl Texts {
             Fact::Children(children) => format!("has {} child sessions", children.len()),
             Fact::Lost(count) => format!("{count} events were gone before they could be read"),
             Fact::Gone => "the platform no longer knows it".into(),
+            Fact::Returned => "the platform knows it again".into(),
         }
     }
 }

@@ -65,6 +65,7 @@ impl Fold<'_> {
                 self.of_source(session, Metric::EventsLost, *count);
             }
             Fact::Gone => self.gone(session, at),
+            Fact::Returned => session.progress.gone = false,
         }
         if event.fact.has_position() && at > session.progress.newest {
             session.progress.newest = at;

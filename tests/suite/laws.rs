@@ -142,3 +142,17 @@ proptest! {
         prop_assert_eq!(sums(&played(&lives, Manner::Whole)), sums(&few));
     }
 }
+
+// What broke a law once.
+
+#[test]
+fn a_session_that_comes_back_from_being_gone_is_shown_and_its_log_says_so() {
+    use crate::support::lives::{Act, Life};
+    let acts = vec![Act::Page(vec![]), Act::Gone, Act::Page(vec![]), Act::Gone, Act::ReadUpTo];
+    let life = Life { source: 0, agent: "agent".into(), created_at: at(0), acts };
+    let lives = Lives { lives: vec![life], count_from: vec![at(0); SOURCES] };
+    let folding = played(&lives, Manner::Whole);
+    assert_eq!(folding.stored()["SessionsGone source 0 [] [] []"], [2]);
+    assert_eq!(folding.stored(), folding.refolded());
+    assert_eq!(folding.sessions(), folding.refolded_sessions());
+}
