@@ -238,7 +238,7 @@ pub struct SessionsArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub since: Option<Duration>,
 
-    /// At most this many sessions, the latest first
+    /// At most this many sessions, the latest first; more than 1000 are never given
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     pub limit: usize,
 

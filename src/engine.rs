@@ -110,7 +110,8 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     observer: Box<dyn Observer>,
     retention: Option<Span>,
-    attached: Vec<(SourceIx, &'static Capabilities)>,
+    /// Every source of this process, in the order of entry.
+    attached: Vec<(SourceRecord, &'static Capabilities)>,
     shown_at: Instant,
     expired_at: Option<Instant>,
 }
@@ -177,12 +178,14 @@ impl Engine {
                     match self.take_in(&report) {
                         Ok(receipt) => answers.push((receipt, reply)),
                         Err(error) => {
-                            // Part of the group may be folded: none of it is committed, all of it is repeated.
+                            // What came before it may be folded in part: it is not committed but repeated. What comes
+                            // after it is not touched yet.
                             tracing::warn!(%error, "a report does not continue what is committed");
                             let _ = reply.send(Err(error.into()));
-                            self.reload();
-                            refuse(answers, &Arc::new(JournalError::Store("another report was in error".into())));
-                            return;
+                            self.reload(false);
+                            let reason = JournalError::Store("another report was in error".into());
+                            refuse(std::mem::take(&mut answers), &Arc::new(reason));
+                            continue;
                         }
                     }
                     let again = self.state.duplicates() - duplicates;
@@ -201,7 +204,7 @@ impl Engine {
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; nothing of it is shown, it will be repeated");
                     self.observer.failed(&error);
-                    self.reload();
+                    self.reload(true);
                     refuse(answers, &Arc::new(error));
                     return;
                 }
@@ -226,12 +229,11 @@ impl Engine {
     fn attach(&mut self, record: SourceRecord, capabilities: &'static Capabilities) -> Attached {
         let found = self.state.find_source(&record.name);
         let before = found.map(|ix| self.state.source(ix).clone());
-        let ix = match found {
-            Some(ix) => ix,
-            None => self.state.add_source(record),
-        };
-        self.state.attach(ix, capabilities);
-        self.attached.push((ix, capabilities));
+        // Who is started over after a failure attaches again.
+        if !self.attached.iter().any(|(known, _)| known.name == record.name) {
+            self.attached.push((record.clone(), capabilities));
+        }
+        let ix = self.enter(record, capabilities);
         Attached {
             ix,
             count_from: self.state.source(ix).count_from,
@@ -241,17 +243,26 @@ impl Engine {
         }
     }
 
-    /// Reads the state back from the file. Until that works nothing else is served: there is nothing to serve from.
-    fn reload(&mut self) {
+    fn enter(&mut self, record: SourceRecord, capabilities: &'static Capabilities) -> SourceIx {
+        let found = self.state.find_source(&record.name);
+        let ix = found.unwrap_or_else(|| self.state.add_source(record));
+        self.state.attach(ix, capabilities);
+        ix
+    }
+
+    /// Reads the state back from the file, which after an error of its own has to be opened anew. Until that works
+    /// nothing else is served: there is nothing to serve from.
+    fn reload(&mut self, mut reopen: bool) {
         let mut wait = Duration::from_millis(100);
         loop {
-            match self.journal.load(self.clock.now()) {
+            let opened = if reopen { self.journal.reopen() } else { Ok(()) };
+            match opened.and_then(|()| self.journal.load(self.clock.now())) {
                 Ok(state) => {
                     self.state = state;
-                    for (ix, capabilities) in self.attached.clone() {
-                        if usize::from(ix.0) < self.state.source_count() {
-                            self.state.attach(ix, capabilities);
-                        }
+                    // A source whose first commit failed is not in the file: it is entered again, under the same
+                    // number, since its poller knows it by that.
+                    for (record, capabilities) in self.attached.clone() {
+                        self.enter(record, capabilities);
                     }
                     return;
                 }
@@ -259,6 +270,7 @@ impl Engine {
                     tracing::error!(%error, retry_in = ?wait, "the state cannot be read back");
                     self.observer.failed(&error);
                     std::thread::sleep(wait);
+                    reopen = true;
                     wait = (wait * 2).min(Duration::from_secs(30));
                 }
             }

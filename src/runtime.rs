@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, SourceConfig, Start};
@@ -321,7 +322,9 @@ impl PreparedSource {
                 limits: LIMITS_EVERY.max(self.part.config.poll_interval),
                 concurrency: self.part.config.concurrency,
             };
-            match tokio::spawn(poller.run(rhythm, self.part.once, shutdown.clone())).await {
+            let span = tracing::info_span!("source", name);
+            let polling = poller.run(rhythm, self.part.once, shutdown.clone()).instrument(span);
+            match tokio::spawn(polling).await {
                 Ok(pass) => return (name, pass),
                 Err(error) => {
                     tracing::error!(source = name, %error, "polling broke off by a bug; it starts over");

@@ -12,7 +12,7 @@ use super::duration::duration_between;
 use super::problem::{Place, looks_like_a_path};
 use super::reader::{Reader, Setting, Table, choice, number_between};
 
-/// Often enough to see most turns while they run, and one request per source when nothing happens.
+/// Often enough to see most turns while they run, and three requests per source when nothing happens.
 const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// Far below what platforms allow an account, so that the agents themselves are never slowed down.
 const REQUESTS_PER_SECOND: f64 = 10.0;

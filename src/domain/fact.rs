@@ -124,6 +124,8 @@ pub enum Fact<N> {
     Lost(u64),
     /// The platform no longer knows the session.
     Gone,
+    /// The platform knows it again.
+    Returned,
 }
 
 /// A fact with its time: the platform's where the platform gives one, else ours.
@@ -169,7 +171,8 @@ impl<N> Fact<N> {
             | Self::Ended(_)
             | Self::Children(_)
             | Self::Lost(_)
-            | Self::Gone => false,
+            | Self::Gone
+            | Self::Returned => false,
         }
     }
 
@@ -208,6 +211,7 @@ impl<N> Fact<N> {
             Self::Children(children) => Fact::Children(children),
             Self::Lost(count) => Fact::Lost(count),
             Self::Gone => Fact::Gone,
+            Self::Returned => Fact::Returned,
         }
     }
 }

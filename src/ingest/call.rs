@@ -1,6 +1,7 @@
 //! One question to a platform and what came of it.
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 use thiserror::Error;
 
 use crate::domain::Timestamp;
@@ -21,6 +22,8 @@ pub struct Request {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
+    /// The `ETag` header.
+    pub etag: Option<SmolStr>,
     /// The body, decompressed.
     pub body: Bytes,
     /// Our time when the request was sent.

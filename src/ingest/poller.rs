@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::limiter::Limiter;
 use super::platforms::Platform;
@@ -242,11 +243,12 @@ impl Polling {
         let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
         let found = self.found.0.clone();
         let began = self.now();
-        self.jobs.spawn(async move {
+        let run = async move {
             let mut run = Run { poller: &poller, backlog, found, walks: Vec::new(), due: Vec::new() };
             let ended = run.job(job, &work).await;
             Done { work, ended, began, due: run.due, walks: run.walks }
-        });
+        };
+        self.jobs.spawn(run.in_current_span());
     }
 
     fn over(&mut self, over: Result<Done, tokio::task::JoinError>) {
@@ -387,7 +389,8 @@ impl Poller {
                     self.note_skew(&answer, asked_at, received_at);
                     match self.judge(request, &answer, *attempts) {
                         None => {
-                            return Ok(Response { status: answer.status, body: answer.body, asked_at, received_at });
+                            let Answer { status, etag, body, .. } = answer;
+                            return Ok(Response { status, etag, body, asked_at, received_at });
                         }
                         Some(failure) => failure,
                     }
@@ -415,8 +418,8 @@ impl Poller {
     fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
         match answer.status {
             401 => Some(Failure::KeyRefused(401)),
-            // On a single session it may only mean that this one is not ours to read.
-            403 if matches!(request.endpoint, "sessions" | "quota") => Some(Failure::KeyRefused(403)),
+            // On a single session it may only mean that this one is not ours to read, and limits can be done without.
+            403 if request.endpoint == "sessions" => Some(Failure::KeyRefused(403)),
             429 => {
                 self.witness.throttled();
                 let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));

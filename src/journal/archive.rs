@@ -1,6 +1,6 @@
 //! Answers an operator's questions about single sessions from the store: which failed, and what happened in one.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
 use super::record::decode_entry;
@@ -103,7 +103,7 @@ impl Archive {
     /// The sessions that the filter lets through, the last discovered first.
     pub fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionLine>, JournalError> {
         let texts = self.texts()?;
-        let transaction = self.journal.db.begin_read()?;
+        let transaction = self.journal.begin_read()?;
         let mut lines = Vec::new();
         for row in transaction.open_table(SESSIONS)?.iter()?.rev() {
             if lines.len() >= filter.limit {
@@ -125,7 +125,7 @@ impl Archive {
     /// The session with this id, whichever source it is of.
     pub fn session(&self, id: &str) -> Result<Option<SessionDetail>, JournalError> {
         let texts = self.texts()?;
-        let transaction = self.journal.db.begin_read()?;
+        let transaction = self.journal.begin_read()?;
         let wanted = crate::domain::SessionId::new(id);
         for row in transaction.open_table(SESSIONS)?.iter()?.rev() {
             let (no, record) = row?;
@@ -151,7 +151,7 @@ impl Archive {
     }
 
     fn texts(&self) -> Result<Texts, JournalError> {
-        let transaction = self.journal.db.begin_read()?;
+        let transaction = self.journal.begin_read()?;
         let mut texts = Texts { names: Vec::new(), sources: Vec::new() };
         for row in transaction.open_table(NAMES)?.iter()? {
             texts.names.push(row?.1.value().to_owned());
@@ -245,6 +245,7 @@ impl Texts {
             Fact::Children(children) => format!("has {} child sessions", children.len()),
             Fact::Lost(count) => format!("{count} events were gone before they could be read"),
             Fact::Gone => "the platform no longer knows it".into(),
+            Fact::Returned => "the platform knows it again".into(),
         }
     }
 }

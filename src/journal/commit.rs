@@ -30,7 +30,7 @@ impl Journal {
         let (series, names_saved) = state.take_unsaved();
         let state_now = &*state;
         let changes = state_now.pending();
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin_write()?;
         let mut buffer = Vec::with_capacity(4096);
         let mut events = 0;
         let total_events;

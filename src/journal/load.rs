@@ -1,6 +1,6 @@
 //! Reads the state back at a start, or after a commit that failed.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 use super::record::decode_series;
 use super::tables::{FOLD_VERSION, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
@@ -14,7 +14,7 @@ impl Journal {
         if self.meta("fold")?.is_some_and(|fold| fold != FOLD_VERSION) {
             self.rebuild()?;
         }
-        let transaction = self.db.begin_read()?;
+        let transaction = self.begin_read()?;
         let names = transaction.open_table(NAMES)?;
         let mut texts = Vec::new();
         for row in names.iter()? {
@@ -48,7 +48,7 @@ impl Journal {
 
     /// The record of one session.
     pub fn session(&self, no: SessionNo) -> Result<Option<Session>, JournalError> {
-        let transaction = self.db.begin_read()?;
+        let transaction = self.begin_read()?;
         let sessions = transaction.open_table(SESSIONS)?;
         let Some(record) = sessions.get(no.0)? else { return Ok(None) };
         Ok(Some(postcard::from_bytes(record.value())?))

@@ -20,9 +20,12 @@ mod retention;
 mod tables;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend};
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
+    TransactionError, WriteTransaction,
+};
 use thiserror::Error;
 
 pub use archive::{Archive, SessionDetail, SessionFilter, SessionLine, TimelineRow};
@@ -31,7 +34,7 @@ pub use rebuild::{Refolded, refold};
 pub use retention::Expired;
 
 use crate::projection::LabelPolicy;
-use tables::{FOLD_VERSION, FORMAT_VERSION, META};
+use tables::{FOLD_VERSION, FORMAT_VERSION, LOG, META};
 
 /// The file's name below the storage path.
 pub const FILE_NAME: &str = "journal.redb";
@@ -97,12 +100,19 @@ macro_rules! store_errors {
 store_errors!(redb::Error, redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
 store_errors!(redb::SetDurabilityError, postcard::Error);
 
-/// An open journal. One per process and file.
+/// An open journal. One per process and file; clones are the same journal.
 #[derive(Clone)]
 pub struct Journal {
-    db: Arc<Database>,
+    store: Arc<Store>,
     path: PathBuf,
     policy: LabelPolicy,
+}
+
+/// The open file, and how to open it anew.
+struct Store {
+    /// `None` only while it cannot be opened anew.
+    db: RwLock<Option<Database>>,
+    open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
 }
 
 impl Journal {
@@ -110,8 +120,8 @@ impl Journal {
     pub fn open(folder: &Path, policy: LabelPolicy) -> Result<Self, JournalError> {
         std::fs::create_dir_all(folder).map_err(|source| JournalError::Folder { path: folder.to_owned(), source })?;
         let path = folder.join(FILE_NAME);
-        let db = builder().create(&path).map_err(|error| open_error(&path, error))?;
-        Self::with(db, path, policy)
+        let file = path.clone();
+        Self::with(Box::new(move || builder().create(&file)), path, policy)
     }
 
     /// Opens a journal that must exist already.
@@ -120,19 +130,26 @@ impl Journal {
         if !path.exists() {
             return Err(JournalError::Missing { path });
         }
-        let db = builder().open(&path).map_err(|error| open_error(&path, error))?;
-        Self::with(db, path, policy)
+        let file = path.clone();
+        Self::with(Box::new(move || builder().open(&file)), path, policy)
     }
 
-    /// A journal over any storage, as tests need it.
-    pub fn with_backend(backend: impl StorageBackend, policy: LabelPolicy) -> Result<Self, JournalError> {
-        let path = PathBuf::from("(memory)");
-        let db = builder().create_with_backend(backend).map_err(|error| open_error(&path, error))?;
-        Self::with(db, path, policy)
+    /// A journal over any storage, as tests need it; `backend` is called whenever it is opened.
+    pub fn with_backend<B: StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
+        policy: LabelPolicy,
+    ) -> Result<Self, JournalError> {
+        let open = move || builder().create_with_backend(backend());
+        Self::with(Box::new(open), PathBuf::from("(memory)"), policy)
     }
 
-    fn with(db: Database, path: PathBuf, policy: LabelPolicy) -> Result<Self, JournalError> {
-        let journal = Self { db: Arc::new(db), path, policy };
+    fn with(
+        open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
+        path: PathBuf,
+        policy: LabelPolicy,
+    ) -> Result<Self, JournalError> {
+        let db = open().map_err(|error| open_error(&path, error))?;
+        let journal = Self { store: Arc::new(Store { db: RwLock::new(Some(db)), open }), path, policy };
         match journal.meta("format")? {
             None => journal.create_tables()?,
             Some(found) if found > FORMAT_VERSION => {
@@ -143,8 +160,32 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Opens the file anew. After one failed read or write the store refuses everything until that is done, also when
+    /// the disk has recovered.
+    pub fn reopen(&self) -> Result<(), JournalError> {
+        let mut db = self.store.db.write().unwrap_or_else(PoisonError::into_inner);
+        // The lock on the file goes with it: it could not be opened a second time otherwise.
+        *db = None;
+        *db = Some((self.store.open)().map_err(|error| open_error(&self.path, error))?);
+        Ok(())
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, JournalError> {
+        self.begin(|db| db.begin_read())
+    }
+
+    fn begin_write(&self) -> Result<WriteTransaction, JournalError> {
+        self.begin(|db| db.begin_write())
+    }
+
+    fn begin<T>(&self, begin: impl Fn(&Database) -> Result<T, TransactionError>) -> Result<T, JournalError> {
+        let db = self.store.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = db.as_ref().ok_or_else(|| JournalError::Store("it could not be opened again".to_owned()))?;
+        Ok(begin(db)?)
+    }
+
     fn create_tables(&self) -> Result<(), JournalError> {
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
             meta.insert("format", FORMAT_VERSION)?;
@@ -157,7 +198,7 @@ impl Journal {
     }
 
     fn meta(&self, key: &str) -> Result<Option<u64>, JournalError> {
-        let transaction = self.db.begin_read()?;
+        let transaction = self.begin_read()?;
         match transaction.open_table(META) {
             Ok(table) => Ok(table.get(key)?.map(|value| value.value())),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
@@ -168,6 +209,16 @@ impl Journal {
     /// Facts in the log.
     pub fn events(&self) -> Result<u64, JournalError> {
         Ok(self.meta("events")?.unwrap_or(0))
+    }
+
+    /// Bytes of all log entries, keys included: what a further event costs at the least.
+    pub fn log_bytes(&self) -> Result<u64, JournalError> {
+        let mut bytes = 0;
+        for row in self.begin_read()?.open_table(LOG)?.iter()? {
+            let (_, entry) = row?;
+            bytes += (size_of::<(u32, u32)>() + entry.value().len()) as u64;
+        }
+        Ok(bytes)
     }
 
     /// Size of the file in bytes; 0 where there is none.

@@ -1,6 +1,6 @@
 //! Folds everything anew: after the fold has changed its mind, and to check that stored totals are what the log says.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 use super::record::{decode_entry, decode_series, encode_series};
 use super::tables::{BASE, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
@@ -21,7 +21,7 @@ pub struct Refolded {
 impl Journal {
     /// Folds base and log from the beginning, without changing anything.
     pub fn refold(&self) -> Result<Refolded, JournalError> {
-        let transaction = self.db.begin_read()?;
+        let transaction = self.begin_read()?;
         let mut texts = Vec::new();
         for row in transaction.open_table(NAMES)?.iter()? {
             texts.push(row?.1.value().to_owned());
@@ -70,7 +70,7 @@ impl Journal {
         tracing::info!(path = %self.path.display(), "folding all totals anew from the log: the fold has changed");
         let refolded = self.refold()?;
         tracing::info!(events = refolded.events, sessions = refolded.sessions.len(), "folded");
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
             meta.insert("fold", FOLD_VERSION)?;

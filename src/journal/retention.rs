@@ -1,6 +1,6 @@
 //! Takes away what was settled long ago, and keeps its share of the totals.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 use super::rebuild::{empty_like, refold};
 use super::record::{decode_entry, decode_series, encode_series};
@@ -30,7 +30,7 @@ impl Journal {
         let mut expired = Expired::default();
         let mut leaving: Vec<(SessionNo, Session)> = Vec::new();
         {
-            let transaction = self.db.begin_read()?;
+            let transaction = self.begin_read()?;
             for row in transaction.open_table(SESSIONS)?.iter()? {
                 let (no, record) = row?;
                 let session: Session = postcard::from_bytes(record.value())?;
@@ -47,7 +47,7 @@ impl Journal {
         if leaving.is_empty() {
             return Ok(expired);
         }
-        let transaction = self.db.begin_write()?;
+        let transaction = self.begin_write()?;
         {
             let mut share = empty_like(state, self.policy);
             let mut log = transaction.open_table(LOG)?;

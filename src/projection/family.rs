@@ -184,11 +184,13 @@ impl Families {
         }
     }
 
-    /// Adds to a counter, or moves a gauge (by a two's complement of what it loses).
+    /// Adds to a counter, which stays at the highest number rather than begin again; or moves a gauge (by a two's
+    /// complement of what it loses).
     pub fn add(&mut self, metric: Metric, key: SeriesKey, amount: u64, now: Timestamp) {
         debug_assert!(!matches!(metric.kind(), Kind::Histogram(_)), "{metric:?} is observed, not added to");
         let index = self.seed(metric, key, now);
-        self.at(metric, index, |values| values[0] = values[0].wrapping_add(amount));
+        let add = if metric.kind() == Kind::Gauge { u64::wrapping_add } else { u64::saturating_add };
+        self.at(metric, index, |values| values[0] = add(values[0], amount));
     }
 
     /// Raises a time to `to`, if that is later.

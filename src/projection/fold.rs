@@ -61,10 +61,11 @@ impl Fold<'_> {
             Fact::Ended(ending) => self.ended(session, ending, at),
             Fact::Children(children) => self.children(session, children, at),
             Fact::Lost(count) => {
-                session.progress.cursor += count;
+                session.progress.cursor = session.progress.cursor.saturating_add(*count);
                 self.of_source(session, Metric::EventsLost, *count);
             }
             Fact::Gone => self.gone(session, at),
+            Fact::Returned => session.progress.gone = false,
         }
         if event.fact.has_position() && at > session.progress.newest {
             session.progress.newest = at;

@@ -151,9 +151,12 @@ impl State {
         };
         let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now");
         active.listed_at = report.asked_at;
-        // A platform that lists it again knows it again.
-        let came_back = std::mem::take(&mut active.session.progress.gone);
-        let session = &active.session;
+        // A platform that lists it again knows it again: a fact like any other, so that the log says so, too.
+        let came_back = active.session.progress.gone;
+        if came_back {
+            self.fold(report, no, [Event { at: report.received_at, fact: Fact::Returned }]);
+        }
+        let session = &self.sources[ix.0 as usize].active[&no].session;
         let due =
             came_back || row.always_due || session.progress.mark != Some(row.mark) || row.sighting.status.is_terminal();
         if due {

@@ -1,7 +1,14 @@
-//! Tests of the exporter from outside its modules, in one binary: simulations in virtual time, and the program itself.
+//! Tests of the exporter from outside its modules, in one binary: decoding, folding and keeping piece by piece, whole
+//! simulations in virtual time, and the program itself.
 
 mod support;
 
+mod bad_input;
+mod decode;
+mod engine;
+mod jobs;
+mod journal;
+mod laws;
 mod program;
 mod secrets;
 mod simulation;

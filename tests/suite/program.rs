@@ -213,3 +213,37 @@ fn check_tells_what_a_source_will_be_able_to_do() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("key not accepted"));
 }
+
+#[test]
+fn a_key_of_another_account_is_refused_and_a_new_key_of_the_same_is_not() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
+    let url = format!("http://127.0.0.1:{port}");
+    let folder = Folder::new();
+    let text = format!(
+        "sources:\n  - platform: hcompany\n    base_url: {url}\n    api_key: ${{KEY}}\n    start: beginning\n\
+         storage: {{ path: {} }}\n",
+        folder.join("data")
+    );
+    let config = folder.write("exporter.yaml", &text);
+    let once = |key: &str| {
+        let output = run(&["serve", "--once", "--config.file", &config], &[("KEY", key)]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let account =
+        |seed: &str, key: &str| simulate(&[&listen, "--rate=0.001", "--history=9", "--seed", seed, "--api-key", key]);
+
+    let platform = account("1", "hk-first");
+    assert_eq!(once("hk-first").0, Some(0));
+    drop(platform);
+
+    // The same sessions under a new key: somebody has changed the key.
+    let platform = account("1", "hk-rotated");
+    assert_eq!(once("hk-rotated").0, Some(0));
+    drop(platform);
+
+    let _platform = account("2", "hk-foreign");
+    let (code, said) = once("hk-foreign");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("another account") && said.contains("--storage.path"), "{said}");
+}

@@ -1,5 +1,6 @@
 //! The configuration from the outside: files in, a [`Config`] or all of its problems out.
 
+mod document;
 mod problems;
 mod secrets;
 

@@ -23,7 +23,8 @@ pub static AGENTS: &[Row] = &[
     Row::counter(
         "agent_session_status_changes_total",
         STATUS,
-        "Entries of sessions into each status, as told by their event streams",
+        "Entries of sessions into each status: as told by their event streams, ends as confirmed by the platform, queued and \
+         other as seen in lists",
     )
     .folded(Metric::StatusChanges),
     Row::counter(
@@ -41,7 +42,8 @@ pub static AGENTS: &[Row] = &[
     Row::histogram(
         "agent_session_duration_seconds",
         STATUS,
-        "Seconds from a session's start to its end by the platform's clock, by the status it ended in",
+        "Seconds from a session's start (or from when it was taken up again) to its end by the platform's clock, by the \
+         status it ended in",
     )
     .folded(Metric::SessionDuration),
     Row::histogram(
@@ -85,7 +87,8 @@ pub static AGENTS: &[Row] = &[
     Row::counter(
         "agent_subagent_sessions_total",
         AGENT,
-        "Child sessions started by the agent's sessions; each is also a session of its own agent",
+        "Child sessions started by the agent's sessions, counted when the parent ends; each is also a session of its own \
+         agent",
     )
     .folded(Metric::Subagents),
     Row::counter("agent_input_tokens_total", MODEL, "Prompt tokens, those read from or written to a cache included")
@@ -104,7 +107,7 @@ pub static AGENTS: &[Row] = &[
     Row::counter(
         "agent_cache_write_input_tokens_total",
         MODEL,
-        "Prompt tokens written to a cache; a part of agent_input_tokens_total",
+        "Prompt tokens written to a cache, where the platform tells; a part of agent_input_tokens_total",
     )
     .in_unit(Unit::Tokens)
     .folded(Metric::CacheWriteTokens),
@@ -118,14 +121,16 @@ pub static AGENTS: &[Row] = &[
     Row::counter(
         "agent_cost_usd_total",
         MODEL_BASIS,
-        "Cost of models in US dollars, by whether the platform says it or it is estimated; unknown costs add nothing",
+        "Cost of models in US dollars; basis says where the price is from, platform is the platform itself; unknown costs \
+         add nothing",
     )
     .in_unit(Unit::Usd)
     .folded(Metric::Cost),
     Row::histogram(
         "agent_model_call_duration_seconds",
         MODEL,
-        "Seconds from what a model was given to its answer, measured between events of the session",
+        "Seconds from what a model was given to its answer, measured between events of the session; model is unknown where \
+         nothing tells which one answered",
     )
     .folded(Metric::ModelCallDuration),
     Row::counter("agent_tool_calls_total", TOOL, "Tool calls that models asked for").folded(Metric::ToolCalls),

@@ -20,13 +20,13 @@ pub static EXPORTER: &[Row] = &[
     Row::gauge(
         "agent_session_exporter_source_up",
         &["source", "platform"],
-        "Whether the last pass over the source succeeded: 1, or 0 when it failed or none is over yet",
+        "Whether the last pass over the source's lists succeeded: 1, or 0 when it failed or none is over yet",
     ),
     Row::gauge(
         "agent_session_exporter_source_last_success_timestamp_seconds",
         &["source", "stage"],
-        "When a stage of polling the source (sessions, events, status, limits) last succeeded, in seconds since the \
-         Unix epoch; no value before it did",
+        "When a stage of polling the source (sessions: its lists, events: any one session, limits) last succeeded, in \
+         seconds since the Unix epoch; no value before it did, and events grow old while no session moves",
     )
     .in_unit(Unit::Seconds),
     Row::gauge(
@@ -153,7 +153,7 @@ pub static EXPORTER: &[Row] = &[
     Row::gauge(
         "agent_session_exporter_series_limit",
         METRIC,
-        "Label sets that a metric may have; what comes later is counted in its overflow series",
+        "Label sets that a metric may have; what comes later is counted in its overflow series (agent __overflow__)",
     )
     .from(Origin::Snapshot),
     Row::counter(

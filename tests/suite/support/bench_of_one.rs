@@ -14,9 +14,10 @@ use agent_session_exporter::ingest::{Failure, Request};
 use agent_session_exporter::journal::Journal;
 use agent_session_exporter::projection::{LabelPolicy, Snapshot, SourceRecord, State, broken_invariants};
 use agent_session_exporter::simulator::{self, SimulateOptions, Simulator};
-use redb::backends::InMemoryBackend;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::disk::Disk;
 
 /// 2026-11-20T14:30:00Z.
 pub const START: i64 = 1_795_185_000_000_000;
@@ -74,6 +75,7 @@ impl Transport for IntoSimulator {
                 status: response.status,
                 retry_after: retry_after.map(Duration::from_secs),
                 date: None,
+                etag: response.header("etag").map(Into::into),
                 body: response.body,
             })
         })
@@ -135,6 +137,7 @@ pub struct Bench {
     pub ledger: Arc<InPlace>,
     pub witness: Arc<Noted>,
     pub count_from: Timestamp,
+    pub disk: Disk,
     transport: Arc<IntoSimulator>,
     source: SourceIx,
 }
@@ -150,7 +153,9 @@ impl Bench {
         let key = options.api_key.clone();
         let simulator = Simulator::new(options, START).expect("valid options");
         let simulator = Arc::new(simulator.with_clock(Arc::new(move || clock.micros())));
-        let journal = Journal::with_backend(InMemoryBackend::new(), policy()).expect("a fresh journal");
+        let disk = Disk::default();
+        let platter = disk.clone();
+        let journal = Journal::with_backend(move || platter.clone(), policy()).expect("a fresh journal");
         let mut state = journal.load(clock.now()).expect("an empty state");
         let source = state.add_source(record(count_from));
         attach(&mut state, source);
@@ -161,6 +166,7 @@ impl Bench {
             ledger: Arc::new(InPlace { state: Mutex::new(state), journal }),
             witness: Arc::default(),
             count_from,
+            disk,
             source,
         }
     }

@@ -2,8 +2,13 @@
 
 mod account;
 mod bench_of_one;
+pub mod disk;
+pub mod fixtures;
+pub mod folding;
 mod gate;
+pub mod lives;
 mod process;
+pub mod running;
 
 pub use account::{compare, differences, scraped};
 pub use bench_of_one::Bench;

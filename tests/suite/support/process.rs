@@ -84,7 +84,10 @@ impl Drop for Program {
 
 /// Starts the simulated platform with these options.
 pub fn simulate(options: &[&str]) -> Program {
-    let mut args = vec!["simulate", "--platform", "hcompany", "--listen", "127.0.0.1:0", "--log.level", "error"];
+    let mut args = vec!["simulate", "--platform", "hcompany", "--log.level", "error"];
+    if !options.iter().any(|option| option.starts_with("--listen")) {
+        args.push("--listen=127.0.0.1:0");
+    }
     args.extend(options);
     let mut child = command(&args).stdout(Stdio::piped()).spawn().expect("the program starts");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();

@@ -17,6 +17,9 @@ use crate::domain::{
 pub(super) const ERROR_CODES: &[&str] =
     &["environment_error", "no_answer", "answer_validation", "timeout", "insufficient_credit", "internal"];
 
+/// More events than any session has.
+const MAX_POSITION: u64 = 1 << 40;
+
 /// A body that is not what it should be. Says which kind of body and nothing of its content.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
@@ -132,7 +135,8 @@ pub fn changes(body: &Bytes, received_at: Timestamp) -> Result<ChangesPage, Deco
         status: status(&page.status),
         started_at: time(page.started_at.as_ref()),
         finished_at: time(page.finished_at.as_ref()),
-        first_index: page.first_index,
+        // No stream reaches such a position: taken at its word it would give up everything that does exist.
+        first_index: page.first_index.filter(|index| *index < MAX_POSITION),
         events: events::decode(&page.new_events, received_at),
     })
 }

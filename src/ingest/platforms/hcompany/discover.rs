@@ -6,10 +6,11 @@
 //! each time): what is inserted comes later, what is deleted shifts nothing. The list of what has not ended is read
 //! by page number; who slips through there is missed by the engine, which asks for it by name.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{LIST_SIZE, Learnt, OVERLAP, decode};
-use crate::domain::{Item, Span, Timestamp};
+use crate::domain::{Item, SessionId, Span, Timestamp};
 use crate::ingest::platforms::{Account, DISCOVERED, Walked};
 use crate::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
 
@@ -32,6 +33,31 @@ pub(super) struct Discover {
     /// When the first page of active sessions was asked for.
     began: Option<Timestamp>,
     committing: Committing,
+    /// Only in a sweep: what it has seen.
+    sweep: Option<Sweep>,
+}
+
+/// The account of a sweep, to be compared with the platform's own count.
+#[derive(Debug, Default)]
+struct Sweep {
+    seen: HashSet<SessionId>,
+    undecoded: usize,
+    /// What the platform counted when the sweep began.
+    total: Option<u64>,
+    /// A second time, because the first did not see everything.
+    again: bool,
+}
+
+impl Sweep {
+    fn note(&mut self, page: &decode::ListPage) {
+        self.total.get_or_insert(page.total);
+        self.undecoded += page.undecoded;
+        self.seen.extend(page.rows.iter().map(|row| row.id.clone()));
+    }
+
+    fn missing(&self) -> u64 {
+        self.total.unwrap_or(0).saturating_sub((self.seen.len() + self.undecoded) as u64)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +87,19 @@ impl Discover {
         }
         ahead.push(Walk::Created { after: created.minus(OVERLAP), page: 1, newest: created, whole: false });
         let walk = Walk::Active { page: 1 };
-        Self { account, learnt, walk, ahead, began: None, committing: Committing::Page }
+        Self { account, learnt, walk, ahead, began: None, committing: Committing::Page, sweep: None }
     }
 
     /// One walk over everything created since counting began.
     pub(super) fn sweep(account: Account, learnt: Arc<Learnt>) -> Self {
+        let walk = Self::everything(&account);
+        let sweep = Some(Sweep::default());
+        Self { account, learnt, walk, ahead: Vec::new(), began: None, committing: Committing::Page, sweep }
+    }
+
+    fn everything(account: &Account) -> Walk {
         let after = account.count_from.minus(OVERLAP);
-        let walk = Walk::Created { after, page: 1, newest: after, whole: true };
-        Self { account, learnt, walk, ahead: Vec::new(), began: None, committing: Committing::Page }
+        Walk::Created { after, page: 1, newest: after, whole: true }
     }
 
     fn ask(&self) -> Output {
@@ -140,6 +171,9 @@ impl Discover {
         if page.undecoded > 0 {
             tracing::warn!(rows = page.undecoded, "sessions in a list could not be understood and are left out");
         }
+        if let Some(sweep) = &mut self.sweep {
+            sweep.note(&page);
+        }
         let size = self.learnt.list_size();
         let is_last = |number: u32| page.len == 0 || u64::from(number) * u64::from(size) >= page.total;
         let first = page.rows.first().map(|row| row.created_at);
@@ -197,6 +231,16 @@ impl Discover {
             Walk::Finished { newest, .. } => items.push(Item::Walked { walk: FINISHED, until: newest }),
             Walk::Active { .. } | Walk::Created { .. } => {}
         }
+        if let Some(sweep) = &mut self.sweep
+            && sweep.missing() > 0
+        {
+            let (missing, again) = (sweep.missing(), sweep.again);
+            tracing::warn!(missing, again, "a sweep saw fewer sessions than the platform counts");
+            if !again {
+                *sweep = Sweep { again: true, ..Sweep::default() };
+                self.ahead.push(Self::everything(&self.account));
+            }
+        }
         match self.ahead.pop() {
             Some(walk) => {
                 self.walk = walk;
@@ -231,3 +275,97 @@ impl Job for Discover {
 }
 
 const _: () = assert!(LIST_SIZE >= 10, "a smaller size is tried when this one is refused");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account { owner: String::new(), admits: Arc::new(|_| true), count_from: Timestamp::from_micros(0) }
+    }
+
+    /// A page with sessions of these numbers, created a second apart, out of `total`.
+    fn page(numbers: &[u32], total: u32) -> Input {
+        let rows: Vec<String> = numbers
+            .iter()
+            .map(|n| {
+                format!(
+                    r#"{{"id":"session-{n}","agent":"a","status":"completed","created_at":"2026-11-20T14:30:{n:02}Z",
+                        "finished_at":"2026-11-20T14:31:00Z"}}"#
+                )
+            })
+            .collect();
+        let body = format!(r#"{{"items":[{}],"total":{total},"page":1}}"#, rows.join(","));
+        let now = Timestamp::parse("2026-11-21T00:00:00Z").unwrap();
+        Input::Response(Response { status: 200, etag: None, body: body.into(), asked_at: now, received_at: now })
+    }
+
+    fn asked(output: &Output, parameter: &str) -> Option<String> {
+        let Output::Fetch(request) = output else { panic!("not a request: {output:?}") };
+        request.query.iter().find(|(name, _)| *name == parameter).map(|(_, value)| value.clone())
+    }
+
+    fn committed(output: &Output) -> usize {
+        let Output::Commit(items) = output else { panic!("not a commit: {output:?}") };
+        items.iter().filter(|item| matches!(item, Item::Row(_))).count()
+    }
+
+    #[test]
+    fn windows_go_upwards_from_the_last_row_and_take_its_instant_again() {
+        let learnt = Arc::new(Learnt::default());
+        learnt.list_size.store(3, std::sync::atomic::Ordering::Relaxed);
+        let mut job = Discover::sweep(account(), learnt);
+        let first = job.next(Input::Begin);
+        assert_eq!(asked(&first, "sort").unwrap(), "created_at");
+        assert_eq!(committed(&job.next(page(&[1, 2, 3], 4))), 3);
+        let second = job.next(Input::Committed(Default::default()));
+        assert_eq!(asked(&second, "created_after").unwrap(), "2026-11-20T14:30:02.999999Z");
+        assert_eq!(asked(&second, "page").unwrap(), "1");
+        assert_eq!(committed(&job.next(page(&[3, 4], 2))), 2);
+        assert_eq!(job.next(Input::Committed(Default::default())), Output::Done(Finish::Well));
+    }
+
+    #[test]
+    fn one_instant_that_fills_pages_is_read_by_page_number() {
+        let learnt = Arc::new(Learnt::default());
+        learnt.list_size.store(2, std::sync::atomic::Ordering::Relaxed);
+        let mut job = Discover::sweep(account(), learnt);
+        job.next(Input::Begin);
+        job.next(page(&[5, 5], 4));
+        let again = job.next(Input::Committed(Default::default()));
+        assert_eq!(asked(&again, "page").unwrap(), "1", "the instant from its beginning");
+        job.next(page(&[5, 5], 4));
+        let onward = job.next(Input::Committed(Default::default()));
+        assert_eq!(asked(&onward, "page").unwrap(), "2");
+    }
+
+    #[test]
+    fn a_sweep_that_sees_less_than_the_platform_counts_is_made_again_once() {
+        let mut job = Discover::sweep(account(), Arc::default());
+        job.next(Input::Begin);
+        assert_eq!(committed(&job.next(page(&[1, 2], 3))), 2);
+        let again = job.next(Input::Committed(Default::default()));
+        assert!(asked(&again, "created_after").unwrap().starts_with("1969"), "from the beginning");
+        assert_eq!(committed(&job.next(page(&[1, 2, 3], 3))), 3);
+        assert_eq!(job.next(Input::Committed(Default::default())), Output::Done(Finish::Well));
+
+        let mut job = Discover::sweep(account(), Arc::default());
+        job.next(Input::Begin);
+        job.next(page(&[1], 3));
+        job.next(Input::Committed(Default::default()));
+        job.next(page(&[1], 3));
+        assert_eq!(job.next(Input::Committed(Default::default())), Output::Done(Finish::Well), "and no more than once");
+    }
+
+    #[test]
+    fn servers_that_ignore_a_filter_are_found_out() {
+        let learnt = Arc::<Learnt>::default();
+        let walked = |walk: &str| (walk == CREATED).then(|| Timestamp::parse("2026-11-20T15:00:00Z").unwrap());
+        let mut job = Discover::cycle(account(), Arc::clone(&learnt), &walked, Timestamp::from_micros(0));
+        job.next(Input::Begin);
+        job.next(page(&[], 0));
+        job.next(Input::Committed(Default::default()));
+        let over = job.next(page(&[1], 1));
+        assert!(matches!(over, Output::Done(Finish::Failed(Failure::Nonsense(_)))), "{over:?}");
+    }
+}

@@ -5,7 +5,7 @@ use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::decode::models;
-use super::wire::{AgentData, Envelope, MetricsData, ToolRequest, Word};
+use super::wire::{ActiveState, AgentData, Completion, Envelope, MetricsData, RunStatus, ToolRequest};
 use crate::domain::{CallKey, Event, Fact, Status, Timestamp, ToolCall, Verdict};
 
 /// What can be wrong with an event, as the label `reason` says it.
@@ -49,18 +49,18 @@ fn fact(envelope: &Envelope<'_>) -> Option<Fact<SmolStr>> {
             let metrics = payload::<MetricsData<'_>>(envelope)?.metrics;
             Fact::Usage { steps: metrics.steps, models: models(metrics.cost_per_model.unwrap_or_default()) }
         }
-        "ActiveStateChangeEvent" => match &*payload::<Word<'_>>(envelope)?.status {
+        "ActiveStateChangeEvent" => match &*payload::<ActiveState<'_>>(envelope)?.state {
             "running" => Fact::Entered(Status::Running),
             "idle" => Fact::Entered(Status::Idle),
             "awaiting_tool_results" => Fact::Entered(Status::AwaitingToolResults),
             _ => Fact::Unknown,
         },
-        "AgentRunStatusChangeEvent" => match &*payload::<Word<'_>>(envelope)?.status {
+        "AgentRunStatusChangeEvent" => match &*payload::<RunStatus<'_>>(envelope)?.status {
             "running" => Fact::Entered(Status::Running),
             "paused" => Fact::Entered(Status::Paused),
             _ => Fact::Unknown,
         },
-        "AgentCompletionEvent" => match &*payload::<Word<'_>>(envelope)?.status {
+        "AgentCompletionEvent" => match &*payload::<Completion<'_>>(envelope)?.reason {
             "finished" => Fact::StreamEnded(Status::Completed),
             "stopped" => Fact::StreamEnded(Status::Interrupted),
             "timed_out" => Fact::StreamEnded(Status::TimedOut),

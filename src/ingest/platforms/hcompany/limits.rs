@@ -76,11 +76,58 @@ impl Job for AskLimits {
                 }
                 Err(error) => Output::Again(error.0),
             },
-            (Asked::Tokens, 404) => {
+            // Not every key may see its limits: sessions can be watched all the same.
+            (Asked::Sessions, 403 | 404) => self.tokens_or_commit(),
+            (Asked::Tokens, 403 | 404) => {
                 Learnt::forget(&self.learnt.token_quota);
                 self.commit()
             }
             (_, status) => Output::Done(Finish::Failed(Failure::Status(status))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::ingest::Response;
+
+    fn answer(status: u16, body: &'static str) -> Input {
+        let now = Timestamp::default();
+        Input::Response(Response {
+            status,
+            etag: None,
+            body: Bytes::from_static(body.as_bytes()),
+            asked_at: now,
+            received_at: now,
+        })
+    }
+
+    fn asked(output: &Output) -> &'static str {
+        match output {
+            Output::Fetch(request) => request.endpoint,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_limit_that_a_key_may_not_see_does_not_hide_the_other() {
+        let mut job = AskLimits::new(Arc::default());
+        assert_eq!(asked(&job.next(Input::Begin)), "quota");
+        assert_eq!(asked(&job.next(answer(403, "{}"))), "quota_tokens");
+        let Output::Commit(items) = job.next(answer(200, r#"{"limit": 7, "used": 3}"#)) else { panic!("no commit") };
+        let [Item::Limits(limits)] = &items[..] else { panic!("{items:?}") };
+        assert!(limits.concurrency.is_none() && limits.tokens.is_some_and(|tokens| tokens.used == Some(3)));
+
+        let mut job = AskLimits::new(Arc::default());
+        job.next(Input::Begin);
+        job.next(answer(200, r#"{"scope": "org", "limit": 5, "active": 1}"#));
+        let Output::Commit(items) = job.next(answer(403, "{}")) else { panic!("no commit") };
+        let [Item::Limits(limits)] = &items[..] else { panic!("{items:?}") };
+        assert!(limits.concurrency.is_some() && limits.tokens.is_none());
+        assert_eq!(job.next(Input::Committed(Default::default())), Output::Done(Finish::Well));
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Read {
     ask_status: bool,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
+    /// An event was given up because it was too large, and none was read since.
+    gave_up: bool,
     after_commit: AfterCommit,
 }
 
@@ -61,6 +63,7 @@ impl Read {
             ask_status: due.ended,
             started_at: due.started_at,
             finished_at: due.finished_at,
+            gave_up: false,
             after_commit: AfterCommit::Done,
             due: due.clone(),
         }
@@ -105,7 +108,7 @@ impl Read {
 
     fn answered(&mut self, response: Response) -> Output {
         match (self.asked, response.status) {
-            (Asked::Changes | Asked::Status | Asked::Past { .. }, 404) => {
+            (Asked::Changes | Asked::Status | Asked::Past { .. }, 404 | 410) => {
                 self.commit(vec![Item::Gone { id: self.id.clone() }], AfterCommit::Done)
             }
             (Asked::Past { created_at }, 200) => match decode::status_document(&response.body) {
@@ -116,7 +119,11 @@ impl Read {
                 }
                 Err(error) => Output::Again(error.0),
             },
-            (Asked::Changes, 204) => self.drained(response.received_at),
+            (Asked::Changes, 204) => match response.etag.as_deref().map(position) {
+                // The empty answer says which position it is about; a cache between us could confuse two.
+                Some(Some(about)) if about != self.cursor => Output::Again("an empty answer about another position"),
+                _ => self.drained(response.received_at),
+            },
             (Asked::Changes, 200) => match decode::changes(&response.body, response.received_at) {
                 Ok(page) => self.changes(page, response.received_at),
                 Err(error) => Output::Again(error.0),
@@ -161,6 +168,7 @@ impl Read {
             return self.drained(received_at);
         }
         self.told = None;
+        self.gave_up = false;
         let newest = page.events.last().map(|event| event.at);
         let mut items = vec![Item::Page { id: self.id.clone(), from: first, events: page.events }];
         self.cursor = next;
@@ -250,6 +258,11 @@ impl Read {
     }
 }
 
+/// A position as `ETag` writes it: bare digits, or quoted as the standard has it.
+fn position(etag: &str) -> Option<u64> {
+    etag.trim_start_matches("W/").trim_matches('"').parse().ok()
+}
+
 impl Job for Read {
     fn stage(&self) -> &'static str {
         "events"
@@ -275,8 +288,16 @@ impl Job for Read {
                 self.limit = (self.limit / 4).max(1);
                 self.ask_changes()
             }
-            // A single event that is too large is given up, rather than everything after it.
-            Input::Failed(Failure::TooLarge(_)) if self.asked == Asked::Changes => self.skip_to(self.cursor + 1),
+            Input::Failed(Failure::TooLarge(size)) => match self.asked {
+                // A single event that is too large is given up, rather than everything after it; a second one only once
+                // there was time to see whether it is the platform that answers so whatever it is asked.
+                Asked::Changes if !self.gave_up => {
+                    self.gave_up = true;
+                    self.skip_to(self.cursor + 1)
+                }
+                Asked::History { until, .. } => self.skip_to(until),
+                _ => Output::Done(Finish::Failed(Failure::TooLarge(size))),
+            },
             Input::Failed(failure) => Output::Done(Finish::Failed(failure)),
         }
     }

@@ -155,11 +155,25 @@ pub(super) struct Metrics<'a> {
     pub cost_per_model: Option<Vec<ModelRow<'a>>>,
 }
 
-/// The payloads that carry one word.
+/// The payload of an `ActiveStateChangeEvent`. Lifecycle events may carry further fields: each reads only its own word.
 #[derive(Deserialize)]
-pub(super) struct Word<'a> {
-    #[serde(borrow, alias = "state", alias = "reason")]
+pub(super) struct ActiveState<'a> {
+    #[serde(borrow)]
+    pub state: Cow<'a, str>,
+}
+
+/// The payload of an `AgentRunStatusChangeEvent`.
+#[derive(Deserialize)]
+pub(super) struct RunStatus<'a> {
+    #[serde(borrow)]
     pub status: Cow<'a, str>,
+}
+
+/// The payload of an `AgentCompletionEvent`.
+#[derive(Deserialize)]
+pub(super) struct Completion<'a> {
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
 }
 
 /// How many sessions may be active.
@@ -174,7 +188,8 @@ pub(super) struct Quota<'a> {
 /// How many tokens may be used.
 #[derive(Deserialize)]
 pub(super) struct TokenQuota {
-    #[serde(default)]
+    // `null` is unlimited, so the field itself has to be there: any other document would say so too.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub limit: Option<u64>,
     #[serde(default)]
     pub used: Option<u64>,

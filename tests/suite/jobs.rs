@@ -1,0 +1,208 @@
+//! The conversations with the platform end, whatever it answers, and never contradict what they said before.
+
+use agent_session_exporter::domain::{Due, Item, Receipt, Report, SourceIx, Status, Timestamp};
+use agent_session_exporter::ingest::platforms::{Account, Platform, connect};
+use agent_session_exporter::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
+use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+use crate::support::fixtures::{Kind, fixtures};
+use crate::support::lives::at;
+use crate::support::running::{id, report, row};
+
+/// What comes of a request.
+#[derive(Clone, Debug)]
+enum Answer {
+    Body(u16, Bytes),
+    Fails(Failure),
+}
+
+/// How often the poller asks the same again when an answer makes no sense.
+const ATTEMPTS: u32 = 4;
+
+/// Leads a conversation like the poller does, with a state that takes in what is committed. Gives how it ended and
+/// after how many moves; `None` if it did not end.
+fn lead(job: &mut dyn Job, state: &mut State, mut answer: impl FnMut(&Request) -> Answer) -> Option<(Finish, usize)> {
+    let mut input = Input::Begin;
+    let mut asked: Option<(Request, u32)> = None;
+    for moves in 1..400 {
+        let request = match job.next(input) {
+            Output::Done(finish) => return Some((finish, moves)),
+            Output::Commit(items) => {
+                input = Input::Committed(committed(state, items));
+                continue;
+            }
+            Output::Fetch(request) => {
+                asked = Some((request.clone(), 1));
+                request
+            }
+            Output::Again(reason) => {
+                let (request, attempts) = asked.as_mut().expect("something was asked");
+                *attempts += 1;
+                if *attempts > ATTEMPTS {
+                    return Some((Finish::Failed(Failure::Nonsense(reason)), moves));
+                }
+                request.clone()
+            }
+        };
+        input = match answer(&request) {
+            Answer::Body(status, body) => {
+                Input::Response(Response { status, etag: None, body, asked_at: at(1000), received_at: at(1001) })
+            }
+            Answer::Fails(failure) => Input::Failed(failure),
+        };
+    }
+    None
+}
+
+fn committed(state: &mut State, items: Vec<Item>) -> Receipt {
+    let report = Report { source: SourceIx(0), asked_at: at(1000), received_at: at(1001), items };
+    // A job that contradicts itself would be started over for ever.
+    state.take_in(&report, &|_| Err("none is settled".to_owned())).expect("it continues what was committed")
+}
+
+/// A state in which session 1 is known.
+fn state() -> State {
+    let mut state = State::new(LabelPolicy::default(), []);
+    state.add_source(SourceRecord {
+        name: "one".into(),
+        platform: "hcompany".into(),
+        account: String::new(),
+        key_print: 0,
+        count_from: Timestamp::default(),
+    });
+    let row = row(1, 0, Status::Running, 1);
+    state.take_in(&report(SourceIx(0), 0, vec![row]), &|_| Err(String::new())).expect("a row");
+    state
+}
+
+fn due(ended: bool) -> Due {
+    let finished_at = ended.then(|| at(50));
+    Due { id: id(1), cursor: 0, mark: None, adopt: None, ended, finished_at, started_at: None }
+}
+
+fn platform() -> Arc<dyn Platform> {
+    let count_from = Timestamp::from_micros(0);
+    connect("hcompany", Account { owner: "me".into(), admits: Arc::new(|_| true), count_from }).expect("it is there")
+}
+
+/// Every kind of job, each of a platform that has learnt nothing yet.
+fn jobs() -> Vec<(&'static str, Box<dyn Job>)> {
+    vec![
+        ("discover", platform().discover(&|_| None, at(0))),
+        ("sweep", platform().sweep()),
+        ("limits", platform().limits()),
+        ("read", platform().read(&due(false))),
+        ("read ended", platform().read(&due(true))),
+        ("adopt", platform().read(&Due { adopt: Some(at(-10)), ..due(false) })),
+        ("ask the session", platform().read(&Due { finished_at: None, ..due(true) })),
+    ]
+}
+
+fn bodies() -> Vec<Bytes> {
+    let texts = ["", "null", "{}", "[]", "<html>502</html>", r#"{"status":"completed"}"#, r#"{"items":[],"total":9}"#];
+    let documents = fixtures().into_iter().filter(|fixture| fixture.kind != Kind::Foreign).map(|fixture| fixture.body);
+    texts.into_iter().map(Bytes::from).chain(documents).collect()
+}
+
+fn answers() -> Vec<Answer> {
+    let about = |name: &str| Bytes::from(format!(r#"{{"message":"m","detail":[{{"loc":["query","{name}"]}}]}}"#));
+    let mut answers: Vec<Answer> = bodies().into_iter().map(|body| Answer::Body(200, body)).collect();
+    for status in [204, 301, 400, 401, 402, 403, 404, 409, 410, 418, 422, 500, 503, 599] {
+        answers.push(Answer::Body(status, Bytes::new()));
+        answers.push(Answer::Body(status, Bytes::from_static(b"<html>")));
+    }
+    for name in ["size", "status", "created_after", "finished_after", "sort", "limit", "owner"] {
+        answers.push(Answer::Body(422, about(name)));
+    }
+    answers.push(Answer::Fails(Failure::TooLarge(64 << 20)));
+    answers.push(Answer::Fails(Failure::Transport("timed out")));
+    answers.push(Answer::Fails(Failure::Throttled));
+    answers.push(Answer::Fails(Failure::KeyRefused(401)));
+    answers
+}
+
+#[test]
+fn a_platform_that_always_answers_the_same_is_left_alone_soon() {
+    for answer in answers() {
+        for (name, mut job) in jobs() {
+            let ended = lead(&mut *job, &mut state(), |_| answer.clone());
+            let (_, moves) = ended.unwrap_or_else(|| panic!("{name} never ends on {answer:.200?}"));
+            assert!(moves <= 40, "{name}: {moves} moves on {answer:.200?}");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_is_deleted_is_gone_whichever_way_that_is_said() {
+    for status in [404, 410] {
+        for ended in [false, true] {
+            let mut state = state();
+            let mut job = platform().read(&due(ended));
+            let (finish, _) = lead(&mut *job, &mut state, |_| Answer::Body(status, Bytes::new())).unwrap();
+            assert_eq!(finish, Finish::Well);
+            assert!(state.active_sessions().all(|(_, session)| session.progress.gone));
+        }
+    }
+}
+
+#[test]
+fn an_event_that_is_too_large_is_given_up_and_the_rest_is_read() {
+    let event = r#"{"type":"RequestStartEvent","timestamp":"2026-11-20T14:30:00Z","data":{}}"#;
+    let (mut state, mut lost) = (state(), 0);
+    let mut job = platform().read(&due(false));
+    let ended = lead(&mut *job, &mut state, |request| {
+        let number = |name: &str| request.query.iter().find(|(key, _)| *key == name).unwrap().1.parse::<u64>().unwrap();
+        let (from, to) = (number("from_index"), number("from_index") + number("limit"));
+        // Ten events, of which the one at position four is too large.
+        if (from..to.min(10)).contains(&4) {
+            lost += 1;
+            return Answer::Fails(Failure::TooLarge(1));
+        }
+        let events = vec![event; usize::try_from(to.min(10).saturating_sub(from)).unwrap()].join(",");
+        Answer::Body(200, format!(r#"{{"status":"running","first_index":{from},"new_events":[{events}]}}"#).into())
+    });
+    assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
+    let (_, session) = state.active_sessions().next().unwrap();
+    assert_eq!(session.progress.cursor, 10, "{lost} were too large");
+}
+
+#[test]
+fn a_history_that_is_too_large_is_given_up() {
+    let mut state = state();
+    let mut job = platform().read(&due(false));
+    let ended = lead(&mut *job, &mut state, |request| match request.endpoint {
+        "events" => Answer::Fails(Failure::TooLarge(1)),
+        _ => Answer::Body(200, r#"{"status":"running","first_index":7,"new_events":[]}"#.into()),
+    });
+    assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
+    assert_eq!(state.active_sessions().next().unwrap().1.progress.cursor, 7);
+}
+
+#[test]
+fn a_position_that_no_stream_has_gives_up_nothing() {
+    let mut state = state();
+    let mut job = platform().read(&due(false));
+    let body = r#"{"status":"running","first_index":18446744073709551615,"new_events":[]}"#;
+    lead(&mut *job, &mut state, |_| Answer::Body(200, body.into())).unwrap();
+    assert_eq!(state.active_sessions().next().unwrap().1.progress.cursor, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_in_any_order_end_every_job(
+        which in 0usize..7,
+        drawn in proptest::collection::vec(proptest::sample::select(answers()), 0..12),
+    ) {
+        let (name, mut job) = jobs().swap_remove(which);
+        let mut rest = drawn.iter();
+        // In the end the platform has nothing more to say.
+        let ended = lead(&mut *job, &mut state(), |_| rest.next().cloned().unwrap_or(Answer::Body(404, Bytes::new())));
+        let moves = ended.map(|(_, moves)| moves);
+        prop_assert!(moves.is_some_and(|moves| moves <= 3 * drawn.len() + 12), "{}: {:?}", name, moves);
+    }
+}

@@ -1,0 +1,301 @@
+//! The journal as a file: who may open it, what it does with files that are none of its own, and what retention keeps.
+
+use std::path::Path;
+
+use agent_session_exporter::domain::{Event, Fact, Item, Mark, SourceIx, Span, Status, Timestamp};
+use agent_session_exporter::journal::{FILE_NAME, Journal, JournalError};
+use agent_session_exporter::projection::{LabelPolicy, Metric, Snapshot, SourceRecord, State};
+use agent_session_exporter::simulator::SimulateOptions;
+use redb::{Database, ReadableTableMetadata, TableDefinition};
+
+use crate::support::Bench;
+use crate::support::disk::Disk;
+use crate::support::lives::at;
+use crate::support::running::{Running, ended, id, page, report, row, sum, whole_session};
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const SERIES: TableDefinition<'_, (u8, u32), &[u8]> = TableDefinition::new("series");
+const LOG: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("log");
+
+fn policy() -> LabelPolicy {
+    LabelPolicy::default()
+}
+
+/// A journal in that folder that holds three ended sessions.
+fn written(folder: &Path) -> Snapshot {
+    let running = Running::start(Journal::open(folder, policy()).expect("a writable folder"), None);
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(async {
+        let ix = running.attach("one").await.ix;
+        for number in 0..3 {
+            let second = i64::from(number) * 100;
+            running.handle.report(report(ix, second, whole_session(number, second))).await.expect("it is committed");
+        }
+    });
+    running.stop()
+}
+
+fn change_meta(folder: &Path, key: &str, value: u64) {
+    let db = Database::open(folder.join(FILE_NAME)).expect("a redb file");
+    let transaction = db.begin_write().expect("a writable file");
+    transaction.open_table(META).expect("the table").insert(key, value).expect("a row");
+    transaction.commit().expect("a writable file");
+}
+
+/// Every stored number that is not zero.
+fn numbers(snapshot: &Snapshot) -> Vec<String> {
+    let mut numbers = Vec::new();
+    for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
+        let family = snapshot.family(metric).expect("every metric has a family");
+        for (index, head) in family.heads().iter().enumerate() {
+            if family.values(index).iter().any(|value| *value > 0) {
+                numbers.push(format!("{metric:?} {:?} {:?}", head.key, family.values(index)));
+            }
+        }
+    }
+    numbers
+}
+
+fn loaded(folder: &Path) -> State {
+    Journal::open_existing(folder, policy()).expect("a journal").load(at(0)).expect("a readable journal")
+}
+
+#[test]
+fn a_second_exporter_in_the_same_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Journal::open(folder.path(), policy()).unwrap();
+    for second in [Journal::open(folder.path(), policy()), Journal::open_existing(folder.path(), policy())] {
+        let error = second.unwrap_err();
+        assert!(matches!(error, JournalError::InUse { .. }), "{error:?}");
+        assert!(error.to_string().contains("--storage.path"), "{error}");
+    }
+    // What is opened anew keeps the others out, too.
+    first.reopen().unwrap();
+    assert!(matches!(Journal::open(folder.path(), policy()), Err(JournalError::InUse { .. })));
+    drop(first);
+    Journal::open(folder.path(), policy()).unwrap();
+}
+
+#[test]
+fn a_journal_of_a_newer_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path());
+    change_meta(folder.path(), "format", 2);
+    for opened in [Journal::open(folder.path(), policy()), Journal::open_existing(folder.path(), policy())] {
+        assert!(matches!(opened, Err(JournalError::TooNew { found: 2, .. })), "{opened:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Journal::open(&file.join("below"), policy()).unwrap_err();
+    assert!(matches!(error, JournalError::Folder { .. }), "{error:?}");
+    assert!(error.to_string().contains("below") && error.to_string().contains("--storage.path"), "{error}");
+    let none = Journal::open_existing(folder.path(), policy());
+    assert!(matches!(none, Err(JournalError::Missing { .. })), "{none:?}");
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE_NAME);
+    for garbage in [&b"not a journal"[..], &[0; 4096], &[0xff; 100_000], b"redb", b"{}\n"] {
+        std::fs::write(&file, garbage).unwrap();
+        for opened in [Journal::open(folder.path(), policy()), Journal::open_existing(folder.path(), policy())] {
+            let error = opened.unwrap_err();
+            assert!(matches!(error, JournalError::Damaged { .. }), "{error:?}");
+            assert!(error.to_string().contains("move it away"), "{error}");
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), garbage);
+    }
+}
+
+#[test]
+fn a_journal_that_is_cut_off_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path());
+    let file = folder.path().join(FILE_NAME);
+    let whole = std::fs::read(&file).unwrap();
+    for tenth in 1..10 {
+        let cut = whole.len() * tenth / 10;
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        let opened = Journal::open(folder.path(), policy()).and_then(|journal| journal.load(at(0)));
+        let error = opened.map(|_| ()).unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { .. }), "cut at {cut}: {error:?}");
+    }
+    std::fs::write(&file, &whole).unwrap();
+    assert_eq!(loaded(folder.path()).session_counts(SourceIx(0)), (0, 3));
+}
+
+#[test]
+fn a_fold_of_another_version_is_folded_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = numbers(&written(folder.path()));
+    assert!(before.len() > 10, "there is something to compare");
+    // The totals of that version are of no use.
+    let db = Database::open(folder.path().join(FILE_NAME)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert("fold", 0).unwrap();
+    assert!(transaction.open_table(SERIES).unwrap().len().unwrap() > 10);
+    transaction.open_table(SERIES).unwrap().retain(|_, _| false).unwrap();
+    transaction.commit().unwrap();
+    drop(db);
+    let sort = |mut numbers: Vec<String>| {
+        numbers.sort();
+        numbers
+    };
+    assert_eq!(sort(numbers(&loaded(folder.path()).snapshot())), sort(before.clone()));
+    // It was done for good: the next start reads the totals back.
+    assert_eq!(sort(numbers(&loaded(folder.path()).snapshot())), sort(before));
+}
+
+#[tokio::test]
+async fn a_settled_session_that_moves_is_taken_up_where_it_was_left() {
+    let disk = Disk::default();
+    let platter = disk.clone();
+    let running = Running::start(Journal::with_backend(move || platter.clone(), policy()).unwrap(), None);
+    let ix = running.attach("one").await.ix;
+    let receipt = running.handle.report(report(ix, 0, whole_session(1, 0))).await.unwrap();
+    assert_eq!(receipt.discovered, 1);
+    let shown = running.shown().await;
+    assert_eq!((shown.sources[0].active, shown.sources[0].settled), (0, 1));
+
+    // The same mark: nothing is read.
+    let listed = running.handle.report(report(ix, 90, vec![row(1, 0, Status::Completed, 1)])).await.unwrap();
+    assert_eq!(listed.due, []);
+    let listed = running.handle.report(report(ix, 100, vec![row(1, 0, Status::Running, 2)])).await.unwrap();
+    assert_eq!(listed.due.iter().map(|due| due.cursor).collect::<Vec<_>>(), [7], "what is folded is not read again");
+    let message = Event { at: at(99), fact: Fact::Message };
+    let more = vec![Item::Page { id: id(1), from: 7, events: vec![message] }, page(1, 0)];
+    running.handle.report(report(ix, 101, more)).await.unwrap();
+    let shown = running.stop();
+    let counts = [Metric::SessionsCreated, Metric::SessionsReopened, Metric::EventsIngested, Metric::InputTokens];
+    assert_eq!(counts.map(|metric| sum(&shown, metric)), [1, 1, 8, 10]);
+    assert_eq!((shown.sources[0].active, shown.sources[0].settled), (1, 0));
+}
+
+#[tokio::test]
+async fn retention_takes_the_log_and_leaves_the_totals() {
+    let day = Span::from_secs(86_400);
+    let disk = Disk::default();
+    let platter = disk.clone();
+    let journal = Journal::with_backend(move || platter.clone(), policy()).unwrap();
+    let running = Running::start(journal.clone(), Some(day));
+    let ix = running.attach("one").await.ix;
+    // Ended an hour before the other one.
+    running.handle.report(report(ix, 0, whole_session(1, 0))).await.unwrap();
+    running.handle.report(report(ix, 3600, whole_session(2, 3600))).await.unwrap();
+    let (before, bytes, events) =
+        (numbers(&running.shown().await), journal.log_bytes().unwrap(), journal.events().unwrap());
+    assert_eq!(numbers(&running.stop()), before);
+
+    let running = Running::start(journal.clone(), Some(day));
+    running.clock.set(at(86_400 + 1800));
+    let ix = running.attach("one").await.ix;
+    running.handle.report(report(ix, 90_000, vec![row(2, 3600, Status::Completed, 1)])).await.unwrap();
+    // Both are asked for once more by a sweep: the one that is gone ended before counting begins now.
+    let sweep = vec![row(1, 0, Status::Completed, 1), row(2, 3600, Status::Completed, 1)];
+    let receipt = running.handle.report(report(ix, 90_001, sweep)).await.unwrap();
+    assert_eq!((receipt.discovered, receipt.due), (0, vec![]));
+    assert_eq!(journal.log_bytes().unwrap() * 2, bytes);
+    assert_eq!(journal.events().unwrap() * 2, events);
+    assert_eq!(numbers(&running.shown().await), before);
+
+    // It is taken up again: known again, and not one of its old events is counted twice.
+    let moved = vec![row(1, 0, Status::Running, 2)];
+    let receipt = running.handle.report(report(ix, 90_010, moved)).await.unwrap();
+    assert_eq!(receipt.due.iter().map(|due| (due.cursor, due.adopt)).collect::<Vec<_>>(), [(0, Some(at(0)))]);
+    let message = Event { at: at(90_005), fact: Fact::Message };
+    let page = vec![page(1, 0), Item::Page { id: id(1), from: 7, events: vec![message] }];
+    running.handle.report(report(ix, 90_011, page)).await.unwrap();
+    let counts = |snapshot: &Snapshot| {
+        [
+            Metric::SessionsCreated,
+            Metric::InputTokens,
+            Metric::ToolCalls,
+            Metric::EventsIngested,
+            Metric::SessionsReopened,
+        ]
+        .map(|metric| sum(snapshot, metric))
+    };
+    assert_eq!(counts(&running.shown().await), [2, 20, 2, 15, 1], "only the message and what it did");
+    let shown = running.stop();
+    let refolded = journal.refold().unwrap();
+    assert_eq!(numbers(&refolded.state.snapshot()), numbers(&shown));
+    assert_eq!(numbers(&journal.load(at(0)).unwrap().snapshot()), numbers(&shown));
+}
+
+#[test]
+fn more_sessions_than_one_batch_are_taken_away() {
+    let journal = Journal::with_backend(redb::backends::InMemoryBackend::new, policy()).unwrap();
+    let mut state = journal.load(at(0)).unwrap();
+    let record = SourceRecord {
+        name: "one".into(),
+        platform: "hcompany".into(),
+        account: String::new(),
+        key_print: 0,
+        count_from: Timestamp::default(),
+    };
+    let ix = state.add_source(record);
+    for number in 0..1203 {
+        state.take_in(&report(ix, 0, whole_session(number, 0)), &|_| Err("none is settled".into())).unwrap();
+    }
+    journal.commit(&mut state).unwrap();
+    state.committed();
+    let before = numbers(&state.snapshot());
+    let mut batches = Vec::new();
+    loop {
+        let expired = journal.expire(&state, at(1000)).unwrap();
+        expired.sessions.iter().for_each(|(ix, id)| state.forget(*ix, id));
+        batches.push(expired.sessions.len());
+        if !expired.more {
+            break;
+        }
+    }
+    assert_eq!(batches, [500, 500, 203]);
+    assert_eq!((journal.events().unwrap(), journal.log_bytes().unwrap()), (0, 0));
+    assert_eq!(state.session_counts(ix), (0, 0));
+    assert_eq!(numbers(&journal.load(at(0)).unwrap().snapshot()), before);
+    assert_eq!(numbers(&journal.refold().unwrap().state.snapshot()), before);
+}
+
+#[test]
+fn a_report_of_an_end_is_kept_with_the_end_of_its_reading() {
+    let journal = Journal::with_backend(redb::backends::InMemoryBackend::new, policy()).unwrap();
+    let running = Running::start(journal.clone(), None);
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        let ix = running.attach("one").await.ix;
+        running.handle.report(report(ix, 0, vec![row(1, 0, Status::Running, 1), page(1, 0)])).await.unwrap();
+        running.handle.report(report(ix, 60, ended(1, 0, 5).to_vec())).await.unwrap();
+    });
+    running.stop();
+    let refolded = journal.refold().unwrap();
+    let [(_, session)] = &refolded.sessions[..] else { panic!("one session") };
+    assert!(session.progress.settled && session.progress.mark == Some(Mark(5)), "{:?}", session.progress);
+    assert_eq!(session.status, Status::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_costs_at_most_thirty_two_bytes() {
+    let bench = Bench::new(SimulateOptions { history: 250, sessions: 10, rate: 0.5, ..SimulateOptions::default() });
+    bench.poll_for(std::time::Duration::from_secs(900)).await;
+    let (facts, bytes) = (bench.ledger.journal.events().unwrap(), bench.ledger.journal.log_bytes().unwrap());
+    let events = sum(&bench.snapshot(), Metric::EventsIngested);
+    assert!(events > 10_000, "{events} events are too few to tell");
+    let per_event = bytes as f64 / events as f64;
+    let before = bench.disk.bytes().len();
+    let disk = bench.disk.clone();
+    drop(bench);
+    let mut db = Database::builder().create_with_backend(disk.clone()).unwrap();
+    while db.compact().unwrap() {}
+    let entries = redb::ReadableDatabase::begin_read(&db).unwrap().open_table(LOG).unwrap().len().unwrap();
+    let after = disk.bytes().len();
+    println!(
+        "{events} events, {facts} facts in {entries} entries: {per_event:.1} bytes of log per event; file {:.1}, compacted {:.1}",
+        before as f64 / events as f64,
+        after as f64 / events as f64,
+    );
+    assert!(per_event <= 32.0, "{per_event:.1} bytes");
+}

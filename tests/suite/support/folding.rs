@@ -1,0 +1,347 @@
+//! Plays drawn lives into a real state and journal, and tells what came of it in texts that do not depend on order.
+
+use std::collections::BTreeMap;
+
+use agent_session_exporter::domain::{
+    Event, Item, Mark, NameId, Report, Row, SessionId, SessionNo, Sighting, SourceIx, Status, Timestamp,
+};
+use agent_session_exporter::ingest::platforms::hcompany;
+use agent_session_exporter::journal::Journal;
+use agent_session_exporter::projection::{
+    Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, broken_invariants,
+};
+use redb::backends::InMemoryBackend;
+use smol_str::SmolStr;
+
+use super::lives::{Act, Life, Lives, at};
+
+/// Every number that is not zero, under the name of its series.
+pub type Numbers = BTreeMap<String, Vec<u64>>;
+
+/// A state and its journal, with one source per drawn source.
+pub struct Folding {
+    pub state: State,
+    pub journal: Journal,
+    sources: Vec<SourceIx>,
+    /// What was told of each session so far, by position; `None` is lost.
+    told: BTreeMap<usize, Vec<Option<Event<SmolStr>>>>,
+    shown: Vec<Family>,
+}
+
+/// How the same facts are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Whole,
+    /// Pages in pieces of this many events.
+    Pieces(usize),
+    /// Every report twice, and every page beginning this many events early.
+    Again(usize),
+    /// With a crash in the middle of every report, which is then repeated.
+    Crashing,
+}
+
+impl Folding {
+    pub fn new(lives: &Lives, policy: LabelPolicy, order: &[usize]) -> Self {
+        let journal = Journal::with_backend(InMemoryBackend::new, policy).expect("a fresh journal");
+        let mut state = journal.load(at(0)).expect("an empty state");
+        let mut sources = vec![SourceIx(0); order.len()];
+        for &source in order {
+            let ix = state.add_source(SourceRecord {
+                name: format!("source {source}"),
+                platform: "hcompany".into(),
+                account: String::new(),
+                key_print: 0,
+                count_from: lives.count_from[source],
+            });
+            state.attach(ix, &hcompany::CAPABILITIES);
+            sources[source] = ix;
+        }
+        let mut folding = Self { state, journal, sources, told: BTreeMap::new(), shown: Vec::new() };
+        folding.commit();
+        folding
+    }
+
+    /// Everything that the lives tell, in the order in which `turns` names them; each takes its next act.
+    pub fn play(&mut self, lives: &Lives, turns: &[usize], manner: Manner) {
+        let mut next = vec![0; lives.lives.len()];
+        for &turn in turns {
+            let act = next[turn];
+            next[turn] += 1;
+            self.act(&lives.lives[turn], turn, act, manner);
+        }
+    }
+
+    /// Lets one session take one act.
+    pub fn act(&mut self, life: &Life, turn: usize, act: usize, manner: Manner) {
+        let id = id(turn);
+        if self.session(life, turn).is_none() {
+            let row = Sighting { status: Status::Pending, since: life.created_at, started_at: None, finished_at: None };
+            self.report(life, act, vec![row_of(life, turn, act, row)]);
+            self.tell_again(life, turn, act);
+        }
+        let Some(cursor) = self.session(life, turn).map(|session| session.progress.cursor) else { return };
+        match &life.acts[act] {
+            Act::Row(sighting) => self.told_once(life, act, row_of(life, turn, act, *sighting), manner),
+            Act::Beside(event) => {
+                self.told_once(life, act, Item::Beside { id, events: vec![event.clone()] }, manner);
+            }
+            Act::Gone => self.told_once(life, act, Item::Gone { id }, manner),
+            Act::ReadUpTo => {
+                let mark = Some(mark(act));
+                self.told_once(life, act, Item::ReadUpTo { id, mark }, manner);
+            }
+            Act::Lose(count) => {
+                let to = cursor.saturating_add(*count);
+                // What is absurdly far is told by its number alone.
+                let lost = usize::try_from((to - cursor).min(1000)).expect("at most 1000");
+                self.told.entry(turn).or_default().extend(std::iter::repeat_n(None, lost));
+                self.told_once(life, act, Item::Skip { id, from: cursor, to }, manner);
+            }
+            Act::Page(events) => self.page(life, turn, act, events, manner),
+        }
+    }
+
+    fn page(&mut self, life: &Life, turn: usize, act: usize, events: &[Event<SmolStr>], manner: Manner) {
+        let id = id(turn);
+        let cursor = self.session(life, turn).expect("it was there").progress.cursor;
+        let told = self.told.entry(turn).or_default();
+        let early = told.iter().rev().map_while(Option::clone);
+        let overlap: Vec<_> = match manner {
+            Manner::Again(early_by) => early.take(early_by).collect(),
+            _ => Vec::new(),
+        };
+        told.extend(events.iter().cloned().map(Some));
+        let pieces = match manner {
+            Manner::Pieces(size) => size,
+            _ => events.len(),
+        };
+        let mut from = cursor;
+        for piece in events.chunks(pieces.max(1)) {
+            let before = overlap.iter().rev().cloned();
+            let events: Vec<_> = before.chain(piece.iter().cloned()).collect();
+            let begin = from - overlap.len() as u64;
+            from = from.saturating_add(piece.len() as u64);
+            self.told_once(life, act, Item::Page { id: id.clone(), from: begin, events }, manner);
+        }
+    }
+
+    /// A session that was taken away and comes back is read from its beginning.
+    fn tell_again(&mut self, life: &Life, turn: usize, act: usize) {
+        let Some(cursor) = self.session(life, turn).map(|session| session.progress.cursor) else { return };
+        let told = self.told.get(&turn).cloned().unwrap_or_default();
+        for (position, event) in told.into_iter().enumerate().skip(usize::try_from(cursor).unwrap_or(usize::MAX)) {
+            let from = position as u64;
+            let item = match event {
+                Some(event) => Item::Page { id: id(turn), from, events: vec![event] },
+                None => Item::Skip { id: id(turn), from, to: from + 1 },
+            };
+            self.report(life, act, vec![item]);
+        }
+    }
+
+    fn told_once(&mut self, life: &Life, act: usize, item: Item, manner: Manner) {
+        if manner == Manner::Crashing {
+            // Folded, never committed: gone with the process.
+            let report = self.report_of(life, act, vec![item.clone()]);
+            self.take_in(&report).expect("it continues what is committed");
+            self.restart();
+        }
+        self.report(life, act, vec![item.clone()]);
+        // Who settled is not asked again.
+        let still_read = self.state.active_sessions().count();
+        if matches!(manner, Manner::Again(_)) && still_read > 0 {
+            let report = self.report_of(life, act, vec![item]);
+            // The answer got lost: the poller tells it once more. A session that settled by it refuses.
+            if self.take_in(&report).is_err() {
+                self.restart();
+            }
+            self.commit();
+        }
+    }
+
+    fn report(&mut self, life: &Life, act: usize, items: Vec<Item>) {
+        let report = self.report_of(life, act, items);
+        self.take_in(&report).expect("it continues what is committed");
+        self.commit();
+    }
+
+    fn report_of(&self, life: &Life, act: usize, items: Vec<Item>) -> Report {
+        let asked = 10_000 + 10 * i64::try_from(act).expect("few acts");
+        Report { source: self.sources[life.source], asked_at: at(asked), received_at: at(asked + 1), items }
+    }
+
+    fn take_in(&mut self, report: &Report) -> Result<(), String> {
+        let journal = &self.journal;
+        let load = |no| journal.session(no).map_err(|error| error.to_string())?.ok_or_else(|| "missing".to_owned());
+        self.state.take_in(report, &load).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Makes it durable, and checks what has to hold after every commit.
+    fn commit(&mut self) {
+        self.journal.commit(&mut self.state).expect("memory has room");
+        self.state.committed();
+        assert_eq!(broken_invariants(&self.state), [""; 0]);
+        let shown = self.state.families().share();
+        assert_risen(&self.shown, &shown);
+        self.shown = shown;
+    }
+
+    /// Forgets everything in memory and reads it back.
+    pub fn restart(&mut self) {
+        self.state = self.journal.load(at(0)).expect("the journal is whole");
+        for &ix in &self.sources {
+            self.state.attach(ix, &hcompany::CAPABILITIES);
+        }
+    }
+
+    /// Takes away what was settled before `horizon`, as the engine does.
+    pub fn expire(&mut self, horizon: Timestamp) -> usize {
+        let mut count = 0;
+        loop {
+            let expired = self.journal.expire(&self.state, horizon).expect("memory has room");
+            expired.sessions.iter().for_each(|(ix, id)| self.state.forget(*ix, id));
+            if !expired.sessions.is_empty() {
+                self.state.count_from(horizon);
+            }
+            count += expired.sessions.len();
+            if !expired.more {
+                return count;
+            }
+        }
+    }
+
+    fn session(&self, life: &Life, turn: usize) -> Option<&Session> {
+        let (ix, id) = (self.sources[life.source], id(turn));
+        self.state
+            .active_sessions()
+            .map(|(_, session)| session)
+            .find(|session| session.source == ix && session.id == id)
+    }
+
+    /// All numbers, also those that are not stored.
+    pub fn numbers(&self) -> Numbers {
+        numbers(&self.state, self.state.families(), false)
+    }
+
+    /// The numbers that the log says.
+    pub fn refolded(&self) -> Numbers {
+        let refolded = self.journal.refold().expect("a readable journal");
+        numbers(&refolded.state, refolded.state.families(), true)
+    }
+
+    pub fn stored(&self) -> Numbers {
+        numbers(&self.state, self.state.families(), true)
+    }
+
+    /// Every session's record as it is on disk, with names as texts.
+    pub fn sessions(&self) -> BTreeMap<String, String> {
+        let refolded = self.journal.refold().expect("a readable journal");
+        let numbers = refolded.sessions.iter().map(|(no, _)| *no);
+        numbers.map(|no| self.record(no)).map(|session| (session.id.to_string(), self.describe(session))).collect()
+    }
+
+    /// Every session's record as its log says it is.
+    pub fn refolded_sessions(&self) -> BTreeMap<String, String> {
+        let refolded = self.journal.refold().expect("a readable journal");
+        refolded.sessions.into_iter().map(|(_, session)| (session.id.to_string(), self.describe(session))).collect()
+    }
+
+    /// The sessions in memory, exactly.
+    pub fn active(&self) -> BTreeMap<SessionNo, Session> {
+        self.state.active_sessions().map(|(no, session)| (no, session.clone())).collect()
+    }
+
+    fn record(&self, no: SessionNo) -> Session {
+        self.journal.session(no).expect("a readable journal").expect("it was listed")
+    }
+
+    fn describe(&self, mut session: Session) -> String {
+        // How facts were cut into commits is no part of what they say.
+        session.progress.entries = 0;
+        let source = self.state.source(session.source).name.clone();
+        session.source = SourceIx(0);
+        let mut text = format!("{source}: {session:?}");
+        while let Some(start) = text.find("NameId(") {
+            let end = start + text[start..].find(')').expect("it is closed");
+            let id: u32 = text[start + "NameId(".len()..end].parse().expect("a number");
+            text.replace_range(start..=end, &format!("{:?}", self.state.names().text(NameId(id))));
+        }
+        text
+    }
+}
+
+fn id(turn: usize) -> SessionId {
+    SessionId::new(&format!("session {turn}"))
+}
+
+fn mark(act: usize) -> Mark {
+    Mark(act as u64 + 1)
+}
+
+fn row_of(life: &Life, turn: usize, act: usize, sighting: Sighting) -> Item {
+    Item::Row(Row {
+        id: id(turn),
+        agent: life.agent.clone(),
+        created_at: life.created_at,
+        sighting,
+        // Another one each time: a settled session is looked at again.
+        mark: Mark(1_000_000 + act as u64),
+        always_due: false,
+    })
+}
+
+fn assert_risen(before: &[Family], after: &[Family]) {
+    for (before, after) in before.iter().zip(after).filter(|(family, _)| family.metric().is_stored()) {
+        for index in 0..before.heads().len() {
+            let (old, new) = (before.values(index), after.values(index));
+            let head = after.heads()[index];
+            assert_eq!(before.heads()[index], head, "series keep their places");
+            assert!(
+                old.iter().zip(new).all(|(old, new)| old <= new),
+                "{:?} {head:?}: {old:?} to {new:?}",
+                before.metric()
+            );
+        }
+    }
+}
+
+fn numbers(state: &State, families: &Families, only_stored: bool) -> Numbers {
+    let mut numbers = Numbers::new();
+    for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored() || !only_stored) {
+        let family = families.family(metric);
+        for (index, head) in family.heads().iter().enumerate() {
+            let values = family.values(index).to_vec();
+            if values.iter().all(|value| *value == 0) {
+                continue;
+            }
+            let source = &state.source(head.key.source).name;
+            let [agent, first, second] =
+                [head.key.agent, head.key.labels[0], head.key.labels[1]].map(|id| state.names().text(id));
+            let twice = numbers.insert(format!("{metric:?} {source} [{agent}] [{first}] [{second}]"), values);
+            assert_eq!(twice, None, "a series is there once");
+        }
+    }
+    numbers
+}
+
+/// The sums over every label whose values users choose.
+pub fn sums(folding: &Folding) -> Numbers {
+    let state = &folding.state;
+    let mut sums = Numbers::new();
+    for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
+        let family = state.families().family(metric);
+        let free = metric.free_positions();
+        for (index, head) in family.heads().iter().enumerate() {
+            let labels = [0, 1].map(|i| if free[i] { "*" } else { state.names().text(head.key.labels[i]) });
+            let name = format!("{metric:?} {} {labels:?}", state.source(head.key.source).name);
+            let values = family.values(index);
+            let sum = sums.entry(name).or_insert_with(|| vec![0; values.len()]);
+            for (sum, value) in sum.iter_mut().zip(values) {
+                let is_time = metric.kind() == Kind::Time;
+                *sum = if is_time { (*sum).max(*value) } else { sum.saturating_add(*value) };
+            }
+        }
+    }
+    sums.retain(|_, values| values.iter().any(|value| *value != 0));
+    sums
+}
