@@ -7,25 +7,27 @@ use crate::domain::{Event, Fact, NameId, SessionNo, SourceIx, Timestamp};
 use crate::projection::{Entry, Families, Family, Head, Metric, SeriesKey};
 
 /// A log entry. Times are told as the step from the one before: a step takes three or four bytes, a time eight.
+///
+/// `F` is a fact, borrowed to be written and owned when read; so is `V`, a series' values.
 #[derive(Serialize, Deserialize)]
-struct StoredEntry {
+struct StoredEntry<F> {
     source: SourceIx,
     observed_at: Timestamp,
-    events: Vec<StoredEvent>,
+    events: Vec<StoredEvent<F>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredEvent {
+struct StoredEvent<F> {
     step: i64,
-    fact: Fact<NameId>,
+    fact: F,
 }
 
 /// A series.
 #[derive(Serialize, Deserialize)]
-struct StoredSeries {
+struct StoredSeries<V> {
     key: SeriesKey,
     born: Timestamp,
-    values: Vec<u64>,
+    values: V,
 }
 
 /// Writes an entry.
@@ -38,7 +40,7 @@ pub(super) fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), Jo
             let at = event.at.micros();
             let step = at.wrapping_sub(last);
             last = at;
-            StoredEvent { step, fact: event.fact.clone() }
+            StoredEvent { step, fact: &event.fact }
         })
         .collect();
     buffer.clear();
@@ -49,7 +51,7 @@ pub(super) fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), Jo
 
 /// Reads an entry back.
 pub(super) fn decode_entry(session: SessionNo, number: u32, bytes: &[u8]) -> Result<Entry, JournalError> {
-    let stored: StoredEntry = postcard::from_bytes(bytes)?;
+    let stored: StoredEntry<Fact<NameId>> = postcard::from_bytes(bytes)?;
     let mut last = stored.observed_at.micros();
     let events = stored
         .events
@@ -66,14 +68,14 @@ pub(super) fn decode_entry(session: SessionNo, number: u32, bytes: &[u8]) -> Res
 pub(super) fn encode_series(family: &Family, index: usize, buffer: &mut Vec<u8>) -> Result<(), JournalError> {
     let head = family.heads()[index];
     buffer.clear();
-    let stored = StoredSeries { key: head.key, born: head.born, values: family.values(index).to_vec() };
+    let stored = StoredSeries { key: head.key, born: head.born, values: family.values(index) };
     postcard::to_io(&stored, buffer)?;
     Ok(())
 }
 
 /// Reads a series back into `families`; one of a metric that this version does not know is left where it is.
 pub(super) fn decode_series(families: &mut Families, metric: u8, bytes: &[u8]) -> Result<(), JournalError> {
-    let stored: StoredSeries = postcard::from_bytes(bytes)?;
+    let stored: StoredSeries<Vec<u64>> = postcard::from_bytes(bytes)?;
     if let Some(metric) = Metric::from_code(metric) {
         families.restore(metric, Head { key: stored.key, born: stored.born }, &stored.values);
     }
