@@ -6,7 +6,7 @@ use super::record::decode_series;
 use super::tables::{FOLD_VERSION, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
 use super::{Journal, JournalError};
 use crate::domain::{SessionNo, SourceIx, Timestamp};
-use crate::projection::{Families, Session, SourceRecord, State};
+use crate::projection::{Families, Session, SessionHead, SourceRecord, State};
 
 impl Journal {
     /// The state as of the last commit. Totals of an older fold are folded anew from the log first.
@@ -39,8 +39,14 @@ impl Journal {
         }
         for row in transaction.open_table(SESSIONS)?.iter()? {
             let (no, record) = row?;
-            let session: Session = postcard::from_bytes(record.value()).map_err(|error| self.damaged(&error))?;
-            state.restore_session(SessionNo(no.value()), session, now);
+            let (no, record) = (SessionNo(no.value()), record.value());
+            let head: SessionHead = postcard::from_bytes(record).map_err(|error| self.damaged(&error))?;
+            if head.progress.settled {
+                state.restore_settled(no, head.source, head.id, head.progress.mark);
+            } else {
+                let session = postcard::from_bytes(record).map_err(|error| self.damaged(&error))?;
+                state.restore_session(no, session, now);
+            }
         }
         state.restored();
         Ok(state)

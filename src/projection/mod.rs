@@ -24,7 +24,7 @@ pub use intake::{Entry, IntakeError};
 pub use invariants::{INVARIANTS, Invariant, broken_invariants};
 pub use metric::{Dimension, Kind, Metric};
 pub use names::{LabelPolicy, Names, OVERFLOW, UNKNOWN};
-pub use session::{LoopState, OpenCall, Progress, Run, Session, Turn};
+pub use session::{LoopState, OpenCall, Progress, Run, Session, SessionHead, Turn};
 pub use snapshot::{Snapshot, SourceView};
 pub use state::{Changes, SourceRecord, State};
 pub use vocabulary::{OTHER_ERROR, Vocabulary};

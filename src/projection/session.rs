@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{CallKey, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp, Verdict};
 
-/// One session, as far as it was read.
+/// One session, as far as it was read. It begins with the fields of [`SessionHead`], in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Its id on the platform.
@@ -53,6 +53,23 @@ pub struct Session {
     pub children: Vec<SessionId>,
     /// Half-done steps.
     pub loop_state: LoopState,
+}
+
+/// The beginning of a [`Session`] as it is stored: all that a start needs of one that is settled.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SessionHead {
+    /// Its id on the platform.
+    pub id: SessionId,
+    /// Whose it is.
+    pub source: SourceIx,
+    /// Its agent.
+    pub agent: NameId,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Facts before this are its past.
+    pub count_from: Timestamp,
+    /// How far it was read.
+    pub progress: Progress,
 }
 
 /// How far a session was read.
@@ -151,5 +168,22 @@ impl Session {
     /// Whether what happened at `at` is counted, or was there before counting began.
     pub fn counts(&self, at: Timestamp) -> bool {
         self.created_at >= self.count_from || at >= self.count_from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_session_begins_with_its_head() {
+        let mut session =
+            Session::new(SessionId::new("a"), SourceIx(3), NameId(7), Timestamp::from_micros(1), Timestamp::default());
+        session.progress = Progress { cursor: 300, settled: true, mark: Some(Mark(u64::MAX)), ..Progress::default() };
+        session.children.push(SessionId::new("b"));
+        let stored = postcard::to_stdvec(&session).unwrap();
+        let head: SessionHead = postcard::from_bytes(&stored).unwrap();
+        let Session { id, source, agent, created_at, count_from, progress, .. } = session;
+        assert_eq!(head, SessionHead { id, source, agent, created_at, count_from, progress });
     }
 }

@@ -211,17 +211,23 @@ impl State {
 
     /// Puts back a session.
     pub fn restore_session(&mut self, no: SessionNo, session: Session, now: Timestamp) {
-        self.next_no = self.next_no.max(no.0 + 1);
-        let source = &mut self.sources[session.source.0 as usize];
-        let ix = session.source;
-        let settled = session.progress.settled;
-        source.known.insert(session.id.clone(), Known { no, mark: session.progress.mark, settled });
-        let phase = if settled { self.words.settled } else { self.words.active };
-        if !settled {
-            source.active.insert(no, Active::new(session));
-            self.show(ix, no, now);
+        let (ix, mark) = (session.source, session.progress.mark);
+        if session.progress.settled {
+            return self.restore_settled(no, ix, session.id, mark);
         }
-        self.count_phase(ix, phase, 1);
+        self.next_no = self.next_no.max(no.0 + 1);
+        let source = &mut self.sources[ix.0 as usize];
+        source.known.insert(session.id.clone(), Known { no, mark, settled: false });
+        source.active.insert(no, Active::new(session));
+        self.show(ix, no, now);
+        self.count_phase(ix, self.words.active, 1);
+    }
+
+    /// Puts back a settled session, of which nothing is kept but that it exists.
+    pub fn restore_settled(&mut self, no: SessionNo, ix: SourceIx, id: SessionId, mark: Option<Mark>) {
+        self.next_no = self.next_no.max(no.0 + 1);
+        self.sources[ix.0 as usize].known.insert(id, Known { no, mark, settled: true });
+        self.count_phase(ix, self.words.settled, 1);
     }
 
     /// Puts back the stored totals; before anything else, since sources and sessions add gauges to them.
