@@ -160,8 +160,14 @@ impl Polling {
         let refused = Some(Pass { discovered: false, failures: 1 });
         loop {
             let mut job = poller.platform.recognise(&poller.recognise);
-            let mut run =
-                Run { poller: &poller, backlog: None, found: self.found.0.clone(), walks: Vec::new(), due: Vec::new() };
+            let mut run = Run {
+                poller: &poller,
+                backlog: None,
+                once,
+                found: self.found.0.clone(),
+                walks: Vec::new(),
+                due: Vec::new(),
+            };
             let outcome = tokio::select! {
                 outcome = run.converse(&mut *job) => outcome,
                 () = shutdown.cancelled() => return refused,
@@ -241,10 +247,10 @@ impl Polling {
         };
         // Readers go on whatever the backlog is; only who adds to it has to know.
         let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
-        let found = self.found.0.clone();
+        let (found, once) = (self.found.0.clone(), self.schedule.is_once());
         let began = self.now();
         let run = async move {
-            let mut run = Run { poller: &poller, backlog, found, walks: Vec::new(), due: Vec::new() };
+            let mut run = Run { poller: &poller, backlog, once, found, walks: Vec::new(), due: Vec::new() };
             let ended = run.job(job, &work).await;
             Done { work, ended, began, due: run.due, walks: run.walks }
         };
@@ -271,6 +277,7 @@ impl Polling {
 struct Run<'a> {
     poller: &'a Poller,
     backlog: Option<watch::Receiver<usize>>,
+    once: bool,
     found: tokio::sync::mpsc::Sender<Vec<Due>>,
     walks: Vec<(String, Timestamp)>,
     due: Vec<Due>,
@@ -304,7 +311,10 @@ impl Run<'_> {
             match job.next(input) {
                 Output::Fetch(request) => {
                     let is_crowded = self.backlog.as_ref().is_some_and(|backlog| *backlog.borrow() > MAX_BACKLOG);
-                    if is_crowded && !told_crowded {
+                    if let Some(backlog) = self.backlog.as_mut().filter(|_| is_crowded && self.once) {
+                        // One pass has to be a whole one; nobody waits for what is fresh meanwhile.
+                        let _ = backlog.wait_for(|waiting| *waiting <= MAX_BACKLOG).await;
+                    } else if is_crowded && !told_crowded {
                         told_crowded = true;
                         input = Input::Crowded;
                         continue;

@@ -114,6 +114,11 @@ impl Schedule {
         self.waiting.len()
     }
 
+    /// Whether this is one pass only.
+    pub fn is_once(&self) -> bool {
+        self.once
+    }
+
     /// Discoveries that came to their end.
     pub fn passes(&self) -> u32 {
         self.passes

@@ -14,7 +14,9 @@ use super::names::{LabelPolicy, Names};
 use super::session::Session;
 use super::snapshot::{Snapshot, SourceView};
 use super::vocabulary::Vocabulary;
-use crate::domain::{Capabilities, Fact, Limits, Mark, NameId, SessionId, SessionNo, SourceIx, Span, Status, Timestamp};
+use crate::domain::{
+    Capabilities, Fact, Limits, Mark, NameId, SessionId, SessionNo, SourceIx, Span, Status, Timestamp,
+};
 
 /// A source, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

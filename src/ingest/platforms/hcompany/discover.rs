@@ -98,7 +98,16 @@ impl Discover {
     pub(super) fn sweep(account: Account, learnt: Arc<Learnt>) -> Self {
         let walk = Self::everything(&account);
         let sweep = Some(Sweep::default());
-        Self { account, learnt, walk, ahead: Vec::new(), began: None, committing: Committing::Page, cut_short: false, sweep }
+        Self {
+            account,
+            learnt,
+            walk,
+            ahead: Vec::new(),
+            began: None,
+            committing: Committing::Page,
+            cut_short: false,
+            sweep,
+        }
     }
 
     fn everything(account: &Account) -> Walk {
