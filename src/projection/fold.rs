@@ -29,7 +29,7 @@ impl Fold<'_> {
     pub fn apply(&mut self, session: &mut Session, event: &Event<NameId>) {
         let at = event.at;
         if event.fact.has_position() {
-            session.progress.cursor += 1;
+            session.progress.cursor = session.progress.cursor.saturating_add(1);
             if session.counts(at) {
                 self.of_source(session, Metric::EventsIngested, 1);
             }
