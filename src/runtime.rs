@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, SourceConfig, Start};
@@ -227,8 +228,10 @@ fn local_url(listener: &TcpListener) -> Option<String> {
 
 fn write_url(folder: &Path, listener: &TcpListener) -> Option<PathBuf> {
     let file = folder.join(URL_FILE);
-    // Only a convenience for commands on the same machine.
-    std::fs::write(&file, local_url(listener)?).ok()?;
+    let unfinished = folder.join(format!("{URL_FILE}.new"));
+    // Only a convenience for commands on the same machine; whoever reads it finds all of it or nothing.
+    std::fs::write(&unfinished, local_url(listener)?).ok()?;
+    std::fs::rename(&unfinished, &file).ok()?;
     Some(file)
 }
 
@@ -321,7 +324,9 @@ impl PreparedSource {
                 limits: LIMITS_EVERY.max(self.part.config.poll_interval),
                 concurrency: self.part.config.concurrency,
             };
-            match tokio::spawn(poller.run(rhythm, self.part.once, shutdown.clone())).await {
+            let span = tracing::info_span!("source", name);
+            let polling = poller.run(rhythm, self.part.once, shutdown.clone()).instrument(span);
+            match tokio::spawn(polling).await {
                 Ok(pass) => return (name, pass),
                 Err(error) => {
                     tracing::error!(source = name, %error, "polling broke off by a bug; it starts over");

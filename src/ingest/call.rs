@@ -1,6 +1,7 @@
 //! One question to a platform and what came of it.
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 use thiserror::Error;
 
 use crate::domain::Timestamp;
@@ -21,6 +22,8 @@ pub struct Request {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
+    /// The `ETag` header.
+    pub etag: Option<SmolStr>,
     /// The body, decompressed.
     pub body: Bytes,
     /// Our time when the request was sent.
@@ -28,6 +31,11 @@ pub struct Response {
     /// Our time when the body had arrived.
     pub received_at: Timestamp,
 }
+
+/// A [`Failure::Transport`]: no answer in time.
+pub const TIMED_OUT: &str = "timed out";
+/// A [`Failure::Transport`]: the answer broke off.
+pub const CUT: &str = "answer cut off";
 
 /// Why no usable answer came, after all attempts.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, ETAG, HeaderMap, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
+use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::Request;
@@ -22,6 +23,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The platform's clock.
     pub date: Option<Timestamp>,
+    /// The `ETag` header.
+    pub etag: Option<SmolStr>,
     /// The body, decompressed.
     pub body: Bytes,
 }
@@ -110,6 +113,7 @@ impl Http {
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let date = header(response.headers(), &DATE).and_then(http_date);
+        let etag = header(response.headers(), &ETAG).map(SmolStr::new);
         if response.content_length().is_some_and(|length| length > self.max_body) {
             return Err(TransportError::TooLarge(self.max_body));
         }
@@ -125,7 +129,7 @@ impl Http {
                 Err(_) => return Err(TransportError::Cut),
             }
         }
-        Ok(Answer { status, retry_after, date, body: body.freeze() })
+        Ok(Answer { status, retry_after, date, etag, body: body.freeze() })
     }
 }
 

@@ -75,6 +75,7 @@ impl Transport for IntoSimulator {
                 status: response.status,
                 retry_after: retry_after.map(Duration::from_secs),
                 date: None,
+                etag: response.header("etag").map(Into::into),
                 body: response.body,
             })
         })

@@ -57,7 +57,7 @@ impl Job for AskLimits {
                     query: Vec::new(),
                 });
             }
-            Input::Committed(_) => return Output::Done(Finish::Well),
+            Input::Committed(_) | Input::Crowded => return Output::Done(Finish::Well),
             Input::Failed(failure) => return Output::Done(Finish::Failed(failure)),
             Input::Response(response) => response,
         };
@@ -97,7 +97,13 @@ mod tests {
 
     fn answer(status: u16, body: &'static str) -> Input {
         let now = Timestamp::default();
-        Input::Response(Response { status, body: Bytes::from_static(body.as_bytes()), asked_at: now, received_at: now })
+        Input::Response(Response {
+            status,
+            etag: None,
+            body: Bytes::from_static(body.as_bytes()),
+            asked_at: now,
+            received_at: now,
+        })
     }
 
     fn asked(output: &Output) -> &'static str {
