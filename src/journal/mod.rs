@@ -31,6 +31,7 @@ use thiserror::Error;
 pub use archive::{Archive, SessionDetail, SessionFilter, SessionLine, TimelineRow};
 pub use commit::CommitStats;
 pub use rebuild::{Refolded, refold};
+pub use record::{decode_entry, encode_entry};
 pub use retention::Expired;
 
 use crate::projection::LabelPolicy;

@@ -29,7 +29,7 @@ struct StoredSeries {
 }
 
 /// Writes an entry.
-pub(super) fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), JournalError> {
+pub fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), JournalError> {
     let mut last = entry.observed_at.micros();
     let events = entry
         .events
@@ -48,7 +48,7 @@ pub(super) fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), Jo
 }
 
 /// Reads an entry back.
-pub(super) fn decode_entry(session: SessionNo, number: u32, bytes: &[u8]) -> Result<Entry, JournalError> {
+pub fn decode_entry(session: SessionNo, number: u32, bytes: &[u8]) -> Result<Entry, JournalError> {
     let stored: StoredEntry = postcard::from_bytes(bytes)?;
     let mut last = stored.observed_at.micros();
     let events = stored
