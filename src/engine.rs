@@ -294,7 +294,7 @@ impl Engine {
                     self.state.forget(*ix, id);
                 }
                 if !expired.sessions.is_empty() {
-                    self.state.count_from(horizon);
+                    self.state.count_after(&expired.newest);
                     tracing::info!(sessions = expired.sessions.len(), %horizon, "retention is over for old sessions");
                 }
                 self.expired_at = (!expired.more).then(Instant::now);

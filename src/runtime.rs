@@ -228,8 +228,10 @@ fn local_url(listener: &TcpListener) -> Option<String> {
 
 fn write_url(folder: &Path, listener: &TcpListener) -> Option<PathBuf> {
     let file = folder.join(URL_FILE);
-    // Only a convenience for commands on the same machine.
-    std::fs::write(&file, local_url(listener)?).ok()?;
+    let unfinished = folder.join(format!("{URL_FILE}.new"));
+    // Only a convenience for commands on the same machine; whoever reads it finds all of it or nothing.
+    std::fs::write(&unfinished, local_url(listener)?).ok()?;
+    std::fs::rename(&unfinished, &file).ok()?;
     Some(file)
 }
 

@@ -4,6 +4,9 @@ use smol_str::SmolStr;
 
 use super::{Event, Limits, SessionId, Sighting, SourceIx, Timestamp};
 
+/// The walk that every platform reports when a discovery came to its end, with our time when that began.
+pub const DISCOVERED: &str = "discovered";
+
 /// A fingerprint of everything a list says that changes when a session moves. Equal marks: nothing happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Mark(pub u64);
@@ -66,6 +69,8 @@ pub enum Item {
     Gone {
         /// Which session.
         id: SessionId,
+        /// The list's fingerprint that made us ask, if a list still shows it.
+        mark: Option<Mark>,
     },
     /// The list of everything that has not ended was read from end to end, beginning at this time.
     ActiveListed {

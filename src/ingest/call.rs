@@ -32,6 +32,11 @@ pub struct Response {
     pub received_at: Timestamp,
 }
 
+/// A [`Failure::Transport`]: no answer in time.
+pub const TIMED_OUT: &str = "timed out";
+/// A [`Failure::Transport`]: the answer broke off.
+pub const CUT: &str = "answer cut off";
+
 /// Why no usable answer came, after all attempts.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Failure {

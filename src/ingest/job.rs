@@ -12,6 +12,9 @@ pub enum Input {
     Response(Response),
     /// No answer came.
     Failed(Failure),
+    /// Its request was not sent: more sessions than is good wait to be read. Only told to jobs that find sessions, once
+    /// per request; asked for again, it is sent.
+    Crowded,
     /// What it asked to commit is durable.
     Committed(Receipt),
 }

@@ -23,6 +23,8 @@ struct State {
 impl Limiter {
     /// A budget of `per_second` requests, of which one second's worth may be used at once.
     pub fn new(per_second: f64) -> Self {
+        // Less than one request in a quarter of an hour is no polling, and waits must stay numbers.
+        let per_second = per_second.max(0.001);
         let burst = per_second.max(1.0);
         let now = Instant::now();
         Self { per_second, burst, state: Mutex::new(State { tokens: burst, counted_at: now, paused_until: now }) }

@@ -19,7 +19,7 @@ use super::limiter::Limiter;
 use super::platforms::Platform;
 use super::schedule::{Ended, Rhythm, Schedule, Tick, Work};
 use super::transport::{Answer, Transport, TransportError};
-use super::{Failure, Finish, Input, Job, Output, Request, Response};
+use super::{CUT, Failure, Finish, Input, Job, Output, Request, Response, TIMED_OUT};
 use crate::domain::{Clock, Due, Item, Receipt, Report, SessionId, SourceIx, Timestamp};
 
 /// Attempts at one request before its job fails.
@@ -34,7 +34,7 @@ const UNRECOGNISED_WAIT: Duration = Duration::from_secs(15);
 const FOREIGN_WAIT: Duration = Duration::from_secs(600);
 /// A platform may ask for this much patience; asked for more, we ask again after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// With more sessions than this waiting to be read, discovery waits: finding more helps nobody.
+/// With more sessions than this waiting to be read, discovery looks for no new ones: finding more helps nobody.
 const MAX_BACKLOG: usize = 2000;
 
 /// A pending commit.
@@ -160,8 +160,14 @@ impl Polling {
         let refused = Some(Pass { discovered: false, failures: 1 });
         loop {
             let mut job = poller.platform.recognise(&poller.recognise);
-            let mut run =
-                Run { poller: &poller, backlog: None, found: self.found.0.clone(), walks: Vec::new(), due: Vec::new() };
+            let mut run = Run {
+                poller: &poller,
+                backlog: None,
+                once,
+                found: self.found.0.clone(),
+                walks: Vec::new(),
+                due: Vec::new(),
+            };
             let outcome = tokio::select! {
                 outcome = run.converse(&mut *job) => outcome,
                 () = shutdown.cancelled() => return refused,
@@ -239,12 +245,12 @@ impl Polling {
             Work::Sweep => poller.platform.sweep(),
             Work::Limits => poller.platform.limits(),
         };
-        // Readers go on whatever the backlog is; only who adds to it waits.
+        // Readers go on whatever the backlog is; only who adds to it has to know.
         let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
-        let found = self.found.0.clone();
+        let (found, once) = (self.found.0.clone(), self.schedule.is_once());
         let began = self.now();
         let run = async move {
-            let mut run = Run { poller: &poller, backlog, found, walks: Vec::new(), due: Vec::new() };
+            let mut run = Run { poller: &poller, backlog, once, found, walks: Vec::new(), due: Vec::new() };
             let ended = run.job(job, &work).await;
             Done { work, ended, began, due: run.due, walks: run.walks }
         };
@@ -271,6 +277,7 @@ impl Polling {
 struct Run<'a> {
     poller: &'a Poller,
     backlog: Option<watch::Receiver<usize>>,
+    once: bool,
     found: tokio::sync::mpsc::Sender<Vec<Due>>,
     walks: Vec<(String, Timestamp)>,
     due: Vec<Due>,
@@ -299,13 +306,20 @@ impl Run<'_> {
         let mut input = Input::Begin;
         let mut asked: Option<(Request, Response)> = None;
         let mut attempts = 0;
+        let mut told_crowded = false;
         loop {
             match job.next(input) {
                 Output::Fetch(request) => {
-                    if let Some(backlog) = &mut self.backlog {
-                        // The sender lives as long as the poller.
+                    let is_crowded = self.backlog.as_ref().is_some_and(|backlog| *backlog.borrow() > MAX_BACKLOG);
+                    if let Some(backlog) = self.backlog.as_mut().filter(|_| is_crowded && self.once) {
+                        // One pass has to be a whole one; nobody waits for what is fresh meanwhile.
                         let _ = backlog.wait_for(|waiting| *waiting <= MAX_BACKLOG).await;
+                    } else if is_crowded && !told_crowded {
+                        told_crowded = true;
+                        input = Input::Crowded;
+                        continue;
                     }
+                    told_crowded = false;
                     attempts = 0;
                     input = self.fetch(request, &mut attempts, &mut asked).await;
                 }
@@ -399,9 +413,9 @@ impl Poller {
                     self.witness.requested(request.endpoint, "error", began.elapsed(), 0);
                     match error {
                         TransportError::TooLarge(limit) => return Err(Failure::TooLarge(limit)),
-                        TransportError::Timeout => Failure::Transport("timed out"),
+                        TransportError::Timeout => Failure::Transport(TIMED_OUT),
                         TransportError::Connect => Failure::Transport("cannot connect"),
-                        TransportError::Cut => Failure::Transport("answer cut off"),
+                        TransportError::Cut => Failure::Transport(CUT),
                     }
                 }
             };

@@ -114,6 +114,11 @@ impl Schedule {
         self.waiting.len()
     }
 
+    /// Whether this is one pass only.
+    pub fn is_once(&self) -> bool {
+        self.once
+    }
+
     /// Discoveries that came to their end.
     pub fn passes(&self) -> u32 {
         self.passes
@@ -139,16 +144,17 @@ impl Schedule {
             self.limits_at = None;
             return Some(self.start(Work::Limits));
         }
+        // So has the sweep: it repairs, and must not wait until there is nothing else to do.
+        if !self.once && self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            return Some(self.start(Work::Sweep));
+        }
         if self.reading.len() >= self.rhythm.concurrency {
             return None;
         }
         if let Some(due) = self.next_read(now) {
             self.reading.insert(due.id.clone());
             return Some(self.start(Work::Read(due)));
-        }
-        if !self.once && self.sweep_at.is_some_and(|at| at <= now) {
-            self.sweep_at = None;
-            return Some(self.start(Work::Sweep));
         }
         None
     }
@@ -181,7 +187,7 @@ impl Schedule {
         // Without room the next thing to happen is that a reader ends.
         let room = self.reading.len() < self.rhythm.concurrency;
         let retries = self.waiting.keys().filter_map(|id| self.retries.get(id).map(|(_, at)| *at));
-        let sweep = self.sweep_at.filter(|_| room && !self.once);
+        let sweep = self.sweep_at.filter(|_| !self.once);
         let earliest =
             [self.discover_at, self.limits_at, sweep].into_iter().flatten().chain(retries.filter(|_| room)).min()?;
         Some(earliest.max(self.refused_until))

@@ -79,7 +79,7 @@ pub struct TimelineRow {
 pub struct SessionDetail {
     /// The session.
     pub session: SessionLine,
-    /// Its facts in the order in which they were learnt.
+    /// Its facts in the order in which they happened.
     pub timeline: Vec<TimelineRow>,
 }
 
@@ -138,13 +138,11 @@ impl Archive {
             for row in transaction.open_table(LOG)?.range((no, 0)..=(no, u32::MAX))? {
                 let (key, bytes) = row?;
                 let entry = decode_entry(SessionNo(no), key.value().1, bytes.value())?;
-                timeline.extend(
-                    entry
-                        .events
-                        .iter()
-                        .map(|event| TimelineRow { at: event.at.to_string(), what: texts.describe(event) }),
-                );
+                timeline.extend(entry.events.iter().map(|event| (event.at, texts.describe(event))));
             }
+            // What was learnt late stands where it happened; what happened at once, in the order in which it was learnt.
+            timeline.sort_by_key(|(at, _)| *at);
+            let timeline = timeline.into_iter().map(|(at, what)| TimelineRow { at: at.to_string(), what }).collect();
             return Ok(Some(SessionDetail { session: texts.line(&session), timeline }));
         }
         Ok(None)

@@ -31,6 +31,7 @@ use thiserror::Error;
 pub use archive::{Archive, SessionDetail, SessionFilter, SessionLine, TimelineRow};
 pub use commit::CommitStats;
 pub use rebuild::{Refolded, refold};
+pub use record::{decode_entry, encode_entry};
 pub use retention::Expired;
 
 use crate::projection::LabelPolicy;
@@ -121,7 +122,9 @@ impl Journal {
         std::fs::create_dir_all(folder).map_err(|source| JournalError::Folder { path: folder.to_owned(), source })?;
         let path = folder.join(FILE_NAME);
         let file = path.clone();
-        Self::with(Box::new(move || builder().create(&file)), path, policy)
+        let journal = Self::with(Box::new(move || builder().create(&file)), path, policy)?;
+        keep_to_ourselves(&journal.path);
+        Ok(journal)
     }
 
     /// Opens a journal that must exist already.
@@ -233,6 +236,16 @@ impl Journal {
 
     fn damaged(&self, reason: &dyn std::fmt::Display) -> JournalError {
         JournalError::Damaged { path: self.path.clone(), reason: reason.to_string() }
+    }
+}
+
+/// The store holds no content, but who worked when is nobody else's business either. A file system without such
+/// permissions is not worth failing for.
+fn keep_to_ourselves(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
     }
 }
 

@@ -31,7 +31,7 @@ struct StoredSeries<V> {
 }
 
 /// Writes an entry.
-pub(super) fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), JournalError> {
+pub fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), JournalError> {
     let mut last = entry.observed_at.micros();
     let events = entry
         .events
@@ -50,7 +50,7 @@ pub(super) fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), Jo
 }
 
 /// Reads an entry back.
-pub(super) fn decode_entry(session: SessionNo, number: u32, bytes: &[u8]) -> Result<Entry, JournalError> {
+pub fn decode_entry(session: SessionNo, number: u32, bytes: &[u8]) -> Result<Entry, JournalError> {
     let stored: StoredEntry<Fact<NameId>> = postcard::from_bytes(bytes)?;
     let mut last = stored.observed_at.micros();
     let events = stored

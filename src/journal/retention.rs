@@ -1,12 +1,14 @@
 //! Takes away what was settled long ago, and keeps its share of the totals.
 
+use std::collections::BTreeMap;
+
 use redb::ReadableTable;
 
 use super::rebuild::{empty_like, refold};
 use super::record::{decode_entry, decode_series, encode_series};
 use super::tables::{BASE, LOG, META, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
-use crate::domain::{SessionId, SessionNo, SourceIx, Timestamp};
+use crate::domain::{DISCOVERED, SessionId, SessionNo, SourceIx, Span, Timestamp};
 use crate::projection::{Families, Metric, Session, State};
 
 /// Sessions taken away in one transaction at most, so that a commit never waits long for it.
@@ -17,13 +19,22 @@ const BATCH: usize = 500;
 pub struct Expired {
     /// The sessions.
     pub sessions: Vec<(SourceIx, SessionId)>,
+    /// The latest sign of life among them, by source: nothing up to it is counted any more.
+    pub newest: BTreeMap<SourceIx, Timestamp>,
     /// Whether there may be more.
     pub more: bool,
 }
 
+/// The step from "up to then" to "from then".
+const JUST_AFTER: Span = Span::from_micros(1);
+
+fn last_sign(session: &Session) -> Timestamp {
+    session.progress.newest.max(session.created_at).max(session.finished_at.unwrap_or_default())
+}
+
 impl Journal {
-    /// Takes away up to a few hundred sessions that settled before `horizon` and were quiet since. From then on
-    /// nothing before `horizon` is counted, so that a session that comes back is not counted twice.
+    /// Takes away up to a few hundred sessions that settled before `horizon` and were quiet since. From then on nothing
+    /// up to the last of them is counted, so that a session that comes back is not counted twice.
     ///
     /// The caller forgets the sessions in its own state and takes over the new `count_from` of the sources.
     pub fn expire(&self, state: &State, horizon: Timestamp) -> Result<Expired, JournalError> {
@@ -34,8 +45,10 @@ impl Journal {
             for row in transaction.open_table(SESSIONS)?.iter()? {
                 let (no, record) = row?;
                 let session: Session = postcard::from_bytes(record.value())?;
-                let last = session.progress.newest.max(session.finished_at.unwrap_or_default());
-                if session.progress.settled && last < horizon {
+                let last = last_sign(&session);
+                // Of a source whose lists were never read to the end the past is still being counted.
+                let is_known = state.walked(session.source, DISCOVERED).is_some();
+                if session.progress.settled && last < horizon && is_known {
                     leaving.push((SessionNo(no.value()), session));
                     if leaving.len() == BATCH {
                         expired.more = true;
@@ -66,6 +79,8 @@ impl Journal {
                 }
                 sessions.remove(no.0)?;
                 expired.sessions.push((stored.source, stored.id.clone()));
+                let newest = expired.newest.entry(stored.source).or_default();
+                *newest = (*newest).max(last_sign(stored));
             }
             let mut table = transaction.open_table(BASE)?;
             let mut base = Families::new(usize::MAX);
@@ -87,7 +102,8 @@ impl Journal {
             for ix in 0..state.source_count() {
                 let ix = SourceIx(u16::try_from(ix).expect("far fewer than 65536 sources"));
                 let mut record = state.source(ix).clone();
-                record.count_from = record.count_from.max(horizon);
+                let Some(newest) = expired.newest.get(&ix) else { continue };
+                record.count_from = record.count_from.max(newest.plus(JUST_AFTER));
                 sources.insert(ix.0, postcard::to_stdvec(&record)?.as_slice())?;
             }
             let mut meta = transaction.open_table(META)?;

@@ -29,7 +29,7 @@ impl Fold<'_> {
     pub fn apply(&mut self, session: &mut Session, event: &Event<NameId>) {
         let at = event.at;
         if event.fact.has_position() {
-            session.progress.cursor += 1;
+            session.progress.cursor = session.progress.cursor.saturating_add(1);
             if session.counts(at) {
                 self.of_source(session, Metric::EventsIngested, 1);
             }
@@ -125,9 +125,9 @@ impl Fold<'_> {
     fn start_requested(&mut self, session: &mut Session, at: Timestamp) {
         if session.run.ended || session.run.stream_end.is_some() {
             self.reopen(session, at);
-        } else if session.turn.is_some() {
-            // A start is only asked of a session that is not working, so its work had ended, and the one end that
-            // a stream does not tell is a failure.
+        } else if session.turn.is_some() || session.stream_status == Some(Status::Pending) {
+            // A start is only asked of a session that is neither working nor starting, so that had ended, and the one
+            // end that a stream does not tell is a failure.
             self.end(session, Status::Failed, at, Some(self.words.other_error), None);
             self.reopen(session, at);
         }

@@ -10,7 +10,7 @@ use super::fold::Fold;
 use super::session::Session;
 use super::state::{Active, Known, State};
 use crate::domain::{
-    Due, Event, Fact, Item, Label, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx, Timestamp,
+    Due, Event, Fact, Item, Label, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx, Status, Timestamp,
 };
 
 /// One session's share of a commit, as the log keeps it.
@@ -95,13 +95,15 @@ impl State {
                     progress.settled = active.session.run.ended || progress.gone;
                     self.changes.sessions.insert((ix, no));
                 }
-                Item::Gone { id } => {
+                Item::Gone { id, mark } => {
                     let no = self.activate(ix, id, load)?;
                     self.fold(report, no, [Event { at: report.received_at, fact: Fact::Gone }]);
                     let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is active now");
+                    // Some lists show what nobody may read: it is not asked for again until it moves.
+                    active.session.progress.mark = mark.or(active.session.progress.mark);
                     active.session.progress.settled = true;
                 }
-                Item::ActiveListed { began } => self.missing(ix, *began, &mut receipt),
+                Item::ActiveListed { began } => self.missing(report, *began, &mut receipt),
                 Item::Walked { walk, until } => {
                     self.sources[ix.0 as usize].walks.insert((*walk).to_owned(), *until);
                     self.changes.walks.push((ix, walk, *until));
@@ -124,7 +126,7 @@ impl State {
         let no = match source.known.entry(row.id.clone()) {
             hash_map::Entry::Vacant(vacant) => {
                 let count_from = source.record.count_from;
-                let over = row.sighting.finished_at.filter(|_| row.sighting.status.is_terminal());
+                let over = row.sighting.status.is_terminal().then_some(row.sighting.since);
                 if row.created_at < count_from && over.is_some_and(|at| at < count_from) {
                     // It ended before counting began: nothing of it will ever be shown, unless it moves again.
                     return Ok(());
@@ -259,10 +261,13 @@ impl State {
     }
 
     /// Active sessions that the list of active sessions did not show.
-    fn missing(&mut self, ix: SourceIx, began: Timestamp, receipt: &mut Receipt) {
-        for active in self.sources[ix.0 as usize].active.values() {
+    fn missing(&mut self, report: &Report, began: Timestamp, receipt: &mut Receipt) {
+        for active in self.sources[report.source.0 as usize].active.values() {
             let session = &active.session;
-            if active.listed_at < began && !session.progress.settled {
+            // A time from the future only means that our clock was put back.
+            let listed = active.listed_at >= began && active.listed_at <= report.received_at;
+            // A status that we do not know cannot be asked for: that it is not listed means nothing.
+            if !listed && !session.progress.settled && session.status != Status::Other {
                 receipt.due.push(Due {
                     id: session.id.clone(),
                     cursor: session.progress.cursor,

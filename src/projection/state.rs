@@ -14,7 +14,9 @@ use super::names::{LabelPolicy, Names};
 use super::session::Session;
 use super::snapshot::{Snapshot, SourceView};
 use super::vocabulary::Vocabulary;
-use crate::domain::{Capabilities, Fact, Limits, Mark, NameId, SessionId, SessionNo, SourceIx, Status, Timestamp};
+use crate::domain::{
+    Capabilities, Fact, Limits, Mark, NameId, SessionId, SessionNo, SourceIx, Span, Status, Timestamp,
+};
 
 /// A source, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,10 +285,11 @@ impl State {
         newest.into_values().collect()
     }
 
-    /// From now on nothing before `horizon` is counted of sessions that are not known.
-    pub fn count_from(&mut self, horizon: Timestamp) {
-        for source in &mut self.sources {
-            source.record.count_from = source.record.count_from.max(horizon);
+    /// From now on nothing up to these times is counted of sessions that are not known.
+    pub fn count_after(&mut self, newest: &BTreeMap<SourceIx, Timestamp>) {
+        for (ix, newest) in newest {
+            let record = &mut self.sources[ix.0 as usize].record;
+            record.count_from = record.count_from.max(newest.plus(Span::from_micros(1)));
         }
     }
 

@@ -18,22 +18,19 @@ pub enum Stage {
     Sessions,
     /// Reads their events.
     Events,
-    /// Asks how they stand.
-    Status,
     /// Asks for the account's limits.
     Limits,
 }
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Events, Self::Status, Self::Limits];
+    pub const ALL: [Self; 3] = [Self::Sessions, Self::Events, Self::Limits];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sessions => "sessions",
             Self::Events => "events",
-            Self::Status => "status",
             Self::Limits => "limits",
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use agent_session_exporter::domain::{Event, Fact, Item, Mark, SourceIx, Span, Status, Timestamp};
+use agent_session_exporter::domain::{DISCOVERED, Event, Fact, Item, Mark, SourceIx, Span, Status, Timestamp};
 use agent_session_exporter::journal::{FILE_NAME, Journal, JournalError};
 use agent_session_exporter::projection::{LabelPolicy, Metric, Snapshot, SourceRecord, State};
 use agent_session_exporter::simulator::SimulateOptions;
@@ -187,6 +187,9 @@ async fn retention_takes_the_log_and_leaves_the_totals() {
     // Ended an hour before the other one.
     running.handle.report(report(ix, 0, whole_session(1, 0))).await.unwrap();
     running.handle.report(report(ix, 3600, whole_session(2, 3600))).await.unwrap();
+    // Retention only begins where the lists were read to their end: else the past would still be counted.
+    let walked = vec![Item::Walked { walk: DISCOVERED, until: at(3601) }];
+    running.handle.report(report(ix, 3601, walked)).await.unwrap();
     let (before, bytes, events) =
         (numbers(&running.shown().await), journal.log_bytes().unwrap(), journal.events().unwrap());
     assert_eq!(numbers(&running.stop()), before);
@@ -242,6 +245,9 @@ fn more_sessions_than_one_batch_are_taken_away() {
     for number in 0..1203 {
         state.take_in(&report(ix, 0, whole_session(number, 0)), &|_| Err("none is settled".into())).unwrap();
     }
+    assert!(journal.expire(&state, at(1000)).unwrap().sessions.is_empty(), "not before the lists were read");
+    let walked = vec![Item::Walked { walk: DISCOVERED, until: at(1) }];
+    state.take_in(&report(ix, 0, walked), &|_| Err("none is settled".into())).unwrap();
     journal.commit(&mut state).unwrap();
     state.committed();
     let before = numbers(&state.snapshot());

@@ -145,3 +145,13 @@ async fn sessions_to_which_nothing_happens_cost_no_request() {
     let asked = bench.requests() - before;
     assert!(asked <= 20 * 3 + 2 * 2 + 6, "{asked} requests");
 }
+
+#[tokio::test(start_paused = true)]
+async fn ends_without_a_trace_are_counted_where_somebody_looks_in_between() {
+    let options = SimulateOptions { restart_silent_ends: true, restart_share: 0.6, speed: 1.0, ..options() };
+    let bench = Bench::new(SimulateOptions { history: 0, ..options });
+    bench.poll_for(ALL * 2).await;
+    let truth = bench.simulator.truth(None);
+    assert!(truth.settled && truth.account.restarts > 20);
+    assert_eq!(differences(&bench.snapshot(), &truth, &[]), [""; 0]);
+}

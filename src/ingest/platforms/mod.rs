@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::call::Request;
 use super::job::Job;
+pub use crate::domain::DISCOVERED;
 use crate::domain::{Capabilities, Due, SessionId, Timestamp};
 
 /// What every platform is told about the account that it watches.
@@ -20,9 +21,6 @@ pub struct Account {
     /// Nothing before this is of interest.
     pub count_from: Timestamp,
 }
-
-/// The walk that every platform reports when a discovery came to its end, with our time when that began.
-pub const DISCOVERED: &str = "discovered";
 
 /// How far the walks over lists came before, by name.
 pub type Walked<'a> = &'a dyn Fn(&str) -> Option<Timestamp>;

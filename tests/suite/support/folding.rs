@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_session_exporter::domain::{
-    Event, Item, Mark, NameId, Report, Row, SessionId, SessionNo, Sighting, SourceIx, Status, Timestamp,
+    DISCOVERED, Event, Item, Mark, NameId, Report, Row, SessionId, SessionNo, Sighting, SourceIx, Status, Timestamp,
 };
 use agent_session_exporter::ingest::platforms::hcompany;
 use agent_session_exporter::journal::Journal;
@@ -85,7 +85,7 @@ impl Folding {
             Act::Beside(event) => {
                 self.told_once(life, act, Item::Beside { id, events: vec![event.clone()] }, manner);
             }
-            Act::Gone => self.told_once(life, act, Item::Gone { id }, manner),
+            Act::Gone => self.told_once(life, act, Item::Gone { id, mark: None }, manner),
             Act::ReadUpTo => {
                 let mark = Some(mark(act));
                 self.told_once(life, act, Item::ReadUpTo { id, mark }, manner);
@@ -197,11 +197,15 @@ impl Folding {
     /// Takes away what was settled before `horizon`, as the engine does.
     pub fn expire(&mut self, horizon: Timestamp) -> usize {
         let mut count = 0;
+        for &ix in &self.sources {
+            // Only where the lists were read to their end.
+            self.state.restore_walk(ix, DISCOVERED, horizon);
+        }
         loop {
             let expired = self.journal.expire(&self.state, horizon).expect("memory has room");
             expired.sessions.iter().for_each(|(ix, id)| self.state.forget(*ix, id));
             if !expired.sessions.is_empty() {
-                self.state.count_from(horizon);
+                self.state.count_after(&expired.newest);
             }
             count += expired.sessions.len();
             if !expired.more {

@@ -10,10 +10,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{LIST_SIZE, Learnt, OVERLAP, decode};
-use crate::domain::{Item, SessionId, Span, Timestamp};
+use crate::domain::{Item, Row, SessionId, Span, Timestamp};
 use crate::ingest::platforms::{Account, DISCOVERED, Walked};
 use crate::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
 
+/// Some servers compare whole seconds.
+const ONE_SECOND: Span = Span::from_secs(1);
 /// How far sessions are known by time of creation.
 const CREATED: &str = "created";
 /// How far sessions are known by time of their end.
@@ -33,6 +35,8 @@ pub(super) struct Discover {
     /// When the first page of active sessions was asked for.
     began: Option<Timestamp>,
     committing: Committing,
+    /// There are new sessions that were left for another time.
+    cut_short: bool,
     /// Only in a sweep: what it has seen.
     sweep: Option<Sweep>,
 }
@@ -87,14 +91,23 @@ impl Discover {
         }
         ahead.push(Walk::Created { after: created.minus(OVERLAP), page: 1, newest: created, whole: false });
         let walk = Walk::Active { page: 1 };
-        Self { account, learnt, walk, ahead, began: None, committing: Committing::Page, sweep: None }
+        Self { account, learnt, walk, ahead, began: None, committing: Committing::Page, cut_short: false, sweep: None }
     }
 
     /// One walk over everything created since counting began.
     pub(super) fn sweep(account: Account, learnt: Arc<Learnt>) -> Self {
         let walk = Self::everything(&account);
         let sweep = Some(Sweep::default());
-        Self { account, learnt, walk, ahead: Vec::new(), began: None, committing: Committing::Page, sweep }
+        Self {
+            account,
+            learnt,
+            walk,
+            ahead: Vec::new(),
+            began: None,
+            committing: Committing::Page,
+            cut_short: false,
+            sweep,
+        }
     }
 
     fn everything(account: &Account) -> Walk {
@@ -182,8 +195,8 @@ impl Discover {
             Walk::Active { page: number } if is_last(number) => None,
             Walk::Active { page: number } => Some(Walk::Active { page: number + 1 }),
             Walk::Created { after, page: number, newest, whole } => {
-                // Some servers compare whole seconds; ones that ignore the filter start with the oldest session.
-                if first.is_some_and(|first| first < after.minus(Span::from_secs(1))) {
+                // Ones that ignore the filter start with the oldest session.
+                if first.is_some_and(|first| first < after.minus(ONE_SECOND)) {
                     return Output::Done(Finish::Failed(Failure::Nonsense("the server ignores created_after")));
                 }
                 // A time from the future would hide every session until then.
@@ -201,10 +214,13 @@ impl Discover {
                 }
             }
             Walk::Finished { after, page: number, newest } => {
-                let honoured = page.rows.iter().all(|row| row.sighting.finished_at.is_some_and(|at| at > after));
+                let earliest = after.minus(ONE_SECOND);
+                let honoured = page.rows.iter().all(|row| row.sighting.finished_at.is_some_and(|at| at > earliest));
                 if !honoured {
                     Learnt::forget(&self.learnt.finished_after);
-                    return self.next_walk(Vec::new());
+                    // Its rows are as good as any others; but nothing says where such a walk would end.
+                    let rows = self.admitted(page.rows);
+                    return self.next_walk(rows);
                 }
                 let latest = page.rows.iter().filter_map(|row| row.sighting.finished_at).max();
                 let newest = newest.max(latest.unwrap_or(newest).min(now));
@@ -212,15 +228,34 @@ impl Discover {
                 (!is_last(number)).then_some(Walk::Finished { after, page: number + 1, newest })
             }
         };
-        let admits = Arc::clone(&self.account.admits);
-        let rows = page.rows.into_iter().filter(|row| admits(&row.agent)).map(Item::Row).collect();
+        let mut rows = self.admitted(page.rows);
         match next {
             Some(walk) => {
+                if let Walk::Created { newest, whole: false, .. } = walk {
+                    // Upwards everything before the last row is known: a walk that breaks off goes on from here.
+                    rows.push(Item::Walked { walk: CREATED, until: newest });
+                }
                 self.walk = walk;
                 self.committing = Committing::Page;
                 Output::Commit(rows)
             }
             None => self.next_walk(rows),
+        }
+    }
+
+    fn admitted(&self, rows: Vec<Row>) -> Vec<Item> {
+        rows.into_iter().filter(|row| (self.account.admits)(&row.agent)).map(Item::Row).collect()
+    }
+
+    /// More sessions wait to be read than is good: those that are new can wait where they are.
+    fn crowded(&mut self) -> Output {
+        match self.walk {
+            Walk::Created { whole: true, .. } => Output::Done(Finish::Well),
+            Walk::Created { .. } => {
+                self.cut_short = true;
+                self.next_walk(Vec::new())
+            }
+            Walk::Active { .. } | Walk::Finished { .. } => self.ask(),
         }
     }
 
@@ -250,7 +285,7 @@ impl Discover {
                 self.committing = Committing::Active;
                 if let Some(began) = self.began {
                     items.push(Item::ActiveListed { began });
-                    items.push(Item::Walked { walk: DISCOVERED, until: began });
+                    items.extend((!self.cut_short).then_some(Item::Walked { walk: DISCOVERED, until: began }));
                 }
             }
         }
@@ -266,6 +301,7 @@ impl Job for Discover {
     fn next(&mut self, input: Input) -> Output {
         match input {
             Input::Begin => self.ask(),
+            Input::Crowded => self.crowded(),
             Input::Response(response) => self.answered(response),
             Input::Committed(_) if self.committing == Committing::Active => Output::Done(Finish::Well),
             Input::Committed(_) => self.ask(),

@@ -57,7 +57,7 @@ impl Job for AskLimits {
                     query: Vec::new(),
                 });
             }
-            Input::Committed(_) => return Output::Done(Finish::Well),
+            Input::Committed(_) | Input::Crowded => return Output::Done(Finish::Well),
             Input::Failed(failure) => return Output::Done(Finish::Failed(failure)),
             Input::Response(response) => response,
         };

@@ -8,8 +8,11 @@
 
 use super::{CHANGES_LIMIT, HISTORY_SIZE, decode, of_session};
 use crate::domain::{Due, Event, Fact, Item, SessionId, Sighting, Status, Timestamp};
-use crate::ingest::{Failure, Finish, Input, Job, Output, Response};
+use crate::ingest::{CUT, Failure, Finish, Input, Job, Output, Response, TIMED_OUT};
 use smol_str::SmolStr;
+
+/// No session has so many events; a server that says that it dropped more is mistaken.
+const MOST_EVICTED: u64 = 1 << 32;
 
 /// The reading of one session.
 pub(super) struct Read {
@@ -109,7 +112,7 @@ impl Read {
     fn answered(&mut self, response: Response) -> Output {
         match (self.asked, response.status) {
             (Asked::Changes | Asked::Status | Asked::Past { .. }, 404 | 410) => {
-                self.commit(vec![Item::Gone { id: self.id.clone() }], AfterCommit::Done)
+                self.commit(vec![Item::Gone { id: self.id.clone(), mark: self.due.mark }], AfterCommit::Done)
             }
             (Asked::Past { created_at }, 200) => match decode::status_document(&response.body) {
                 Ok(page) if page.children.is_empty() => self.ask_changes(),
@@ -151,11 +154,15 @@ impl Read {
 
     fn changes(&mut self, page: decode::ChangesPage, received_at: Timestamp) -> Output {
         self.started_at = page.started_at.or(self.started_at);
-        if page.finished_at.is_some() {
+        if page.finished_at.is_some() || !page.status.is_terminal() {
+            // Of a session that goes on the list may have told an end that is over.
             self.finished_at = page.finished_at;
         }
         // Servers of before do not say where the batch begins; then nothing can be said of evictions.
         let first = page.first_index.unwrap_or(self.cursor);
+        if first.saturating_sub(self.cursor) > MOST_EVICTED {
+            return Output::Again("a position beyond reason");
+        }
         if first > self.cursor {
             return self.ask_history(first, page.events.first().map(|event| event.at));
         }
@@ -284,7 +291,10 @@ impl Job for Read {
                 AfterCommit::Status => self.ask_status(),
                 AfterCommit::History { until, first_at } => self.ask_history(until, first_at),
             },
-            Input::Failed(Failure::TooLarge(_)) if self.asked == Asked::Changes && self.limit > 1 => {
+            // A page that never arrives whole may be too much for whatever is between us.
+            Input::Failed(Failure::TooLarge(_) | Failure::Transport(CUT | TIMED_OUT))
+                if self.asked == Asked::Changes && self.limit > 1 =>
+            {
                 self.limit = (self.limit / 4).max(1);
                 self.ask_changes()
             }
@@ -299,6 +309,8 @@ impl Job for Read {
                 _ => Output::Done(Finish::Failed(Failure::TooLarge(size))),
             },
             Input::Failed(failure) => Output::Done(Finish::Failed(failure)),
+            // Only told to jobs that find sessions.
+            Input::Crowded => self.ask_changes(),
         }
     }
 }

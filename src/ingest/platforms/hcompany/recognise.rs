@@ -35,7 +35,7 @@ impl Job for Recognise {
             Input::Response(response) if response.status < 300 => Output::Done(Finish::Well),
             Input::Response(response) => Output::Done(Finish::Failed(Failure::Status(response.status))),
             Input::Failed(failure) => Output::Done(Finish::Failed(failure)),
-            Input::Committed(_) => Output::Done(Finish::Well),
+            Input::Committed(_) | Input::Crowded => Output::Done(Finish::Well),
         }
     }
 }
