@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use agent_session_exporter::domain::{Mark, NameId, SessionNo, SourceIx, Status};
@@ -47,30 +48,49 @@ fn per_session(sessions: u64) {
     println!("{sessions} settled sessions: {bytes:.1} bytes each");
 }
 
-/// The program with a source that cannot be reached, some seconds after its start.
+/// A child process that ends with its owner.
+struct Program(Child);
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-session-exporter"));
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self(command.spawn().expect("the program was built with this benchmark"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already is what was wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program, some seconds after it has read a platform of a few sessions on which nothing happens any more.
 fn idle() {
+    let mut platform =
+        Program::start(&["simulate", "--platform=hcompany", "--listen=127.0.0.1:0", "--history=100", "--rate=1e-6"]);
+    let mut said = BufReader::new(platform.0.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let url = said.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).expect("it says where");
+
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("config.yaml");
-    let text =
-        "sources:\n  - name: nowhere\n    platform: hcompany\n    base_url: http://127.0.0.1:9\n    api_key: none\n";
+    let text = format!(
+        "sources:\n  - name: quiet\n    platform: hcompany\n    base_url: {url}\n    api_key: hk-simulated\n    \
+         start: beginning\n"
+    );
     std::fs::write(&config, text).expect("a temporary file");
-    let mut exporter = Command::new(env!("CARGO_BIN_EXE_agent-session-exporter"))
-        .arg("serve")
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.path={}", folder.path().join("store").display()))
-        .arg("--web.listen-address=127.0.0.1:0")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program was built with this benchmark");
-    std::thread::sleep(Duration::from_secs(5));
-    let idle = resident(&exporter.id().to_string());
-    exporter.kill().expect("it was running");
-    let status = exporter.wait().expect("it was started here");
-    match idle {
-        Some(bytes) => println!("idle: {:.1} MB resident", bytes as f64 / 1e6),
-        None => println!("idle: not measured, the program ended: {status}"),
-    }
+    let mut exporter = Program::start(&[
+        "serve",
+        &format!("--config.file={}", config.display()),
+        &format!("--storage.path={}", folder.path().join("store").display()),
+        "--web.listen-address=127.0.0.1:0",
+    ]);
+    std::thread::sleep(Duration::from_secs(20));
+    assert!(exporter.0.try_wait().is_ok_and(|ended| ended.is_none()), "the exporter runs until it is told to stop");
+    let bytes = resident(&exporter.0.id().to_string()).expect("Linux tells of memory");
+    println!("idle, one source of 100 sessions: {:.1} MB resident", bytes as f64 / 1e6);
 }
 
 fn main() {
