@@ -35,7 +35,7 @@ impl Endless {
         let events = self.pages[self.next % self.pages.len()].clone();
         self.next += 1;
         let (id, cursor) = &mut self.sessions[place];
-        let page = Item::Page { id: id.clone(), from: *cursor, events };
+        let page = Item::page(id.clone(), *cursor, events);
         *cursor += EVENTS as u64;
         Report { source: self.source, asked_at: NOW, received_at: NOW, items: vec![page] }
     }

@@ -33,9 +33,23 @@ pub enum EngineError {
     /// The store failed; the state was read back from it.
     #[error("nothing was committed: {0}")]
     Store(Arc<JournalError>),
+    /// Its sessions are those of another source of this process.
+    #[error("its sessions are those of source {0}: two sources on one account would count everything twice")]
+    CountedTwice(String),
     /// The engine has ended.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+/// A source that enters.
+#[derive(Clone, Debug)]
+pub struct Entrant {
+    /// What is stored of it.
+    pub record: SourceRecord,
+    /// What its platform can tell.
+    pub capabilities: &'static Capabilities,
+    /// After how much silence a turn that is not over is given up; `None` where every turn ends.
+    pub abandon_turns_after: Option<Span>,
 }
 
 /// What a source needs to know when it starts.
@@ -54,7 +68,7 @@ pub struct Attached {
 }
 
 enum Command {
-    Attach { record: Box<SourceRecord>, capabilities: &'static Capabilities, reply: oneshot::Sender<Attached> },
+    Attach { entrant: Box<Entrant>, reply: oneshot::Sender<Attached> },
     Rekey { ix: SourceIx, key_print: u64 },
     Report { report: Report, reply: oneshot::Sender<Result<Receipt, EngineError>> },
 }
@@ -67,13 +81,9 @@ pub struct EngineHandle {
 
 impl EngineHandle {
     /// Enters a source, or finds it again by its name.
-    pub async fn attach(
-        &self,
-        record: SourceRecord,
-        capabilities: &'static Capabilities,
-    ) -> Result<Attached, EngineError> {
+    pub async fn attach(&self, entrant: Entrant) -> Result<Attached, EngineError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Attach { record: Box::new(record), capabilities, reply };
+        let command = Command::Attach { entrant: Box::new(entrant), reply };
         self.commands.send(command).await.map_err(|_| EngineError::Stopped)?;
         answer.await.map_err(|_| EngineError::Stopped)
     }
@@ -111,7 +121,7 @@ pub struct Engine {
     observer: Box<dyn Observer>,
     retention: Option<Span>,
     /// Every source of this process, in the order of entry.
-    attached: Vec<(SourceRecord, &'static Capabilities)>,
+    attached: Vec<Entrant>,
     shown_at: Instant,
     expired_at: Option<Instant>,
 }
@@ -164,8 +174,8 @@ impl Engine {
         let mut answers = Vec::with_capacity(group.len());
         for command in group {
             match command {
-                Command::Attach { record, capabilities, reply } => {
-                    let attached = self.attach(*record, capabilities);
+                Command::Attach { entrant, reply } => {
+                    let attached = self.attach(*entrant);
                     // A source that gave up waiting has ended; there is nobody to tell.
                     let _ = reply.send(attached);
                 }
@@ -174,6 +184,10 @@ impl Engine {
                     self.state.update_source(ix, record);
                 }
                 Command::Report { report, reply } => {
+                    if let Some(other) = self.state.counted_twice(&report) {
+                        let _ = reply.send(Err(EngineError::CountedTwice(other)));
+                        continue;
+                    }
                     let duplicates = self.state.duplicates();
                     match self.take_in(&report) {
                         Ok(receipt) => answers.push((receipt, reply)),
@@ -226,14 +240,14 @@ impl Engine {
         })
     }
 
-    fn attach(&mut self, record: SourceRecord, capabilities: &'static Capabilities) -> Attached {
-        let found = self.state.find_source(&record.name);
+    fn attach(&mut self, entrant: Entrant) -> Attached {
+        let found = self.state.find_source(&entrant.record.name);
         let before = found.map(|ix| self.state.source(ix).clone());
         // Who is started over after a failure attaches again.
-        if !self.attached.iter().any(|(known, _)| known.name == record.name) {
-            self.attached.push((record.clone(), capabilities));
+        if !self.attached.iter().any(|known| known.record.name == entrant.record.name) {
+            self.attached.push(entrant.clone());
         }
-        let ix = self.enter(record, capabilities);
+        let ix = self.enter(entrant);
         Attached {
             ix,
             count_from: self.state.source(ix).count_from,
@@ -243,10 +257,10 @@ impl Engine {
         }
     }
 
-    fn enter(&mut self, record: SourceRecord, capabilities: &'static Capabilities) -> SourceIx {
-        let found = self.state.find_source(&record.name);
-        let ix = found.unwrap_or_else(|| self.state.add_source(record));
-        self.state.attach(ix, capabilities);
+    fn enter(&mut self, entrant: Entrant) -> SourceIx {
+        let found = self.state.find_source(&entrant.record.name);
+        let ix = found.unwrap_or_else(|| self.state.add_source(entrant.record));
+        self.state.attach(ix, entrant.capabilities, entrant.abandon_turns_after);
         ix
     }
 
@@ -261,8 +275,8 @@ impl Engine {
                     self.state = state;
                     // A source whose first commit failed is not in the file: it is entered again, under the same
                     // number, since its poller knows it by that.
-                    for (record, capabilities) in self.attached.clone() {
-                        self.enter(record, capabilities);
+                    for entrant in self.attached.clone() {
+                        self.enter(entrant);
                     }
                     return;
                 }

@@ -15,9 +15,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, SourceConfig, Start};
 use crate::domain::{Clock, Span, Timestamp};
-use crate::engine::{Attached, Engine, EngineHandle};
+use crate::engine::{Attached, Engine, EngineHandle, Entrant};
 use crate::ingest::limiter::Limiter;
-use crate::ingest::platforms::{Account, DISCOVERED, Platform, connect};
+use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
 use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::{Http, HttpError};
@@ -111,7 +111,7 @@ impl Runtime {
         let instruments = Instruments::new(env!("CARGO_PKG_VERSION"), revision());
         let health = Arc::new(Health::new(instruments.clone()));
         for source in &config.sources {
-            health.add_source(&source.name, source.platform.as_str(), source.poll_interval.into());
+            health.add_source(&source.name, source.platform.name, source.poll_interval.into());
             instruments.request_budget(&source.name, source.requests_per_second);
         }
         let policy =
@@ -240,6 +240,17 @@ fn key_print(config: &SourceConfig) -> u64 {
     xxh3_64(config.api_key.expose_secret().as_bytes()) & 0xffff_ffff
 }
 
+/// The account that a source watches, as its platform is told of it.
+pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
+    let agents = config.agents.clone();
+    Account {
+        settings: config.settings.clone(),
+        base_url: config.base_url.as_str().to_owned(),
+        admits: Arc::new(move |agent| agents.admits(agent)),
+        count_from,
+    }
+}
+
 /// One source's share of the wiring.
 struct SourcePart {
     config: SourceConfig,
@@ -258,17 +269,17 @@ struct PreparedSource {
 
 impl SourcePart {
     fn account_name(&self) -> String {
-        format!("{} {}", self.config.platform.as_str(), self.config.base_url.as_str())
+        let config = &self.config;
+        let mut name = format!("{} {}", config.platform.name, config.base_url.as_str());
+        for setting in config.platform.settings.iter().filter(|setting| setting.tells_accounts_apart) {
+            let value = config.settings.get(setting.key).filter(|value| !value.is_empty());
+            name.extend(value.map(|value| format!(" {}={value}", setting.key)));
+        }
+        name
     }
 
     fn platform(&self, count_from: Timestamp) -> Arc<dyn Platform> {
-        let agents = self.config.agents.clone();
-        let account = Account {
-            owner: self.config.owner.as_str().to_owned(),
-            admits: Arc::new(move |agent| agents.admits(agent)),
-            count_from,
-        };
-        connect(self.config.platform.as_str(), account).expect("the configuration knows only platforms in the registry")
+        (self.config.platform.connect)(account(&self.config, count_from))
     }
 
     async fn attach(&self) -> Result<Attached, RuntimeError> {
@@ -279,13 +290,15 @@ impl SourcePart {
         };
         let record = SourceRecord {
             name: self.config.name.clone(),
-            platform: self.config.platform.as_str().to_owned(),
+            platform: self.config.platform.name.to_owned(),
             account: self.account_name(),
             key_print: key_print(&self.config),
             count_from,
         };
-        let capabilities = self.platform(count_from).capabilities();
-        self.handle.attach(record, capabilities).await.map_err(|_| RuntimeError::EngineStopped)
+        let capabilities = self.config.platform.capabilities;
+        let abandon_turns_after = self.platform(count_from).abandon_turns_after();
+        let entrant = Entrant { record, capabilities, abandon_turns_after };
+        self.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)
     }
 
     async fn prepare(self) -> Result<PreparedSource, RuntimeError> {
@@ -300,9 +313,11 @@ impl SourcePart {
             self.health.restored_fresh(&name, *at);
         }
         let config = &self.config;
-        let transport = Http::new(config.base_url.as_str(), config.api_key.clone(), config.request_timeout)
+        let headers = self.platform(attached.count_from).headers();
+        let transport = Http::new(config.base_url.as_str(), config.api_key.clone(), &headers, config.request_timeout)
             .map_err(|error| RuntimeError::Client { name: name.clone(), error })?;
-        let witness = SourceWitness::new(name, self.instruments.clone(), Arc::clone(&self.health));
+        let witness =
+            SourceWitness::new(name, config.platform.endpoints, self.instruments.clone(), Arc::clone(&self.health));
         Ok(PreparedSource { part: self, transport: Arc::new(transport), witness: Arc::new(witness) })
     }
 }
@@ -321,7 +336,7 @@ impl PreparedSource {
             let rhythm = Rhythm {
                 poll: self.part.config.poll_interval,
                 sweep: self.part.config.sweep_interval,
-                limits: LIMITS_EVERY.max(self.part.config.poll_interval),
+                limits: Some(LIMITS_EVERY.max(self.part.config.poll_interval)),
                 concurrency: self.part.config.concurrency,
             };
             let span = tracing::info_span!("source", name);

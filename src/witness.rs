@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{Report, SourceIx, Timestamp};
-use crate::engine::{EngineHandle, Observer};
+use crate::engine::{EngineError, EngineHandle, Observer};
 use crate::ingest::Failure;
 use crate::ingest::poller::{Committing, Ledger, LedgerError, Witness};
 use crate::journal::{Archive, CommitStats, Journal, JournalError, SessionFilter};
@@ -26,7 +26,12 @@ impl EngineLedger {
 
 impl Ledger for EngineLedger {
     fn commit(&self, report: Report) -> Committing<'_> {
-        Box::pin(async move { self.engine.report(report).await.map_err(|error| LedgerError(error.to_string())) })
+        Box::pin(async move {
+            self.engine.report(report).await.map_err(|error| match error {
+                EngineError::CountedTwice(other) => LedgerError::CountedTwice(other),
+                error => LedgerError::Failed(error.to_string()),
+            })
+        })
     }
 
     fn recognised(&self, source: SourceIx) {
@@ -46,9 +51,9 @@ pub struct SourceWitness {
 }
 
 impl SourceWitness {
-    /// For the source of this name.
-    pub fn new(name: String, instruments: Instruments, health: Arc<Health>) -> Self {
-        for endpoint in ["sessions", "changes", "events", "status", "session", "quota", "quota_tokens"] {
+    /// For the source of this name, whose platform has these kinds of calls.
+    pub fn new(name: String, endpoints: &[&'static str], instruments: Instruments, health: Arc<Health>) -> Self {
+        for endpoint in endpoints {
             instruments.register_endpoint(&name, endpoint, &["200"]);
         }
         Self { name, instruments, health }

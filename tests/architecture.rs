@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("server", &["domain", "journal", "projection", "telemetry", "views"]),
     ("telemetry", &["domain"]),
     ("simulator", &[]),
-    ("config", &["domain"]),
+    ("config", &["domain", "ingest"]),
     // `config` for its one duration grammar.
     ("cli", &["config", "simulator"]),
 ];

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use agent_session_exporter::domain::{
     Due, Ending, Event, Fact, Item, Mark, Receipt, Report, Row, SessionId, Sighting, SourceIx, Status, Timestamp,
 };
-use agent_session_exporter::ingest::platforms::hcompany::CAPABILITIES;
-use agent_session_exporter::ingest::platforms::{Account, Platform, connect};
+use agent_session_exporter::ingest::platforms::{Account, Platform, hcompany};
 use agent_session_exporter::ingest::{Input, Job, Output, Request, Response};
 use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
 use agent_session_exporter::simulator::{self, SimulateOptions, Simulator};
@@ -43,8 +42,7 @@ pub fn get(simulator: &Simulator, path: &str, query: &[(&str, String)]) -> (u16,
 
 /// Our side of the platform.
 pub fn platform() -> Arc<dyn Platform> {
-    let account = Account { owner: String::new(), admits: Arc::new(|_| true), count_from: Timestamp::from_micros(0) };
-    connect("hcompany", account).expect("it is in the registry")
+    (hcompany::DESCRIPTOR.connect)(Account::new(Timestamp::from_micros(0)))
 }
 
 /// What is stored of the source that all benchmarks read.
@@ -62,7 +60,7 @@ pub fn record() -> SourceRecord {
 pub fn state() -> (State, SourceIx) {
     let mut state = State::new(LabelPolicy::default(), []);
     let source = state.add_source(record());
-    state.attach(source, &CAPABILITIES);
+    state.attach(source, hcompany::DESCRIPTOR.capabilities, None);
     (state, source)
 }
 
@@ -128,14 +126,8 @@ pub fn session_id(number: u64) -> SessionId {
 /// A list's row of a session that has ended.
 pub fn row(id: SessionId, status: Status) -> Row {
     let finished_at = status.is_terminal().then_some(NOW);
-    Row {
-        id,
-        agent: "h/web-surfer-pro".into(),
-        created_at: NOW,
-        sighting: Sighting { status, since: NOW, started_at: Some(NOW), finished_at },
-        mark: Mark(1),
-        always_due: false,
-    }
+    let sighting = Sighting { status, since: NOW, started_at: Some(NOW), finished_at };
+    Row::new(id, "h/web-surfer-pro".into(), NOW, sighting, Mark(1))
 }
 
 /// What is reported of a session that is found after its end and read in one page.
@@ -144,8 +136,8 @@ pub fn whole_life(id: &SessionId, events: Vec<Event<smol_str::SmolStr>>) -> Vec<
         Ending { status: Status::Completed, started_at: Some(NOW), finished_at: Some(NOW), error: None, verdict: None };
     vec![
         Item::Row(row(id.clone(), Status::Completed)),
-        Item::Page { id: id.clone(), from: 0, events },
+        Item::page(id.clone(), 0, events),
         Item::Beside { id: id.clone(), events: vec![Event { at: NOW, fact: Fact::Ended(ending) }] },
-        Item::ReadUpTo { id: id.clone(), mark: Some(Mark(1)) },
+        Item::read_up_to(id.clone(), Some(Mark(1))),
     ]
 }

@@ -1,12 +1,11 @@
 //! `check`: validates the configuration, then asks each source what it will be able to do.
 
-use std::sync::Arc;
-
 use crate::cli::CheckArgs;
 use crate::config::{Overrides, SourceConfig, load};
 use crate::domain::{Clock, Timestamp};
-use crate::ingest::platforms::{Account, Finding, connect};
+use crate::ingest::platforms::Finding;
 use crate::ingest::transport::{Http, Transport, TransportError};
+use crate::runtime::account;
 use crate::telemetry::WallClock;
 
 use super::Failed;
@@ -19,8 +18,10 @@ pub(super) async fn run(args: CheckArgs, env: &dyn Fn(&str) -> Option<String>) -
     }
     let mut broken = Vec::new();
     for source in &config.sources {
-        println!("\nsource {} ({}, {})", source.name, source.platform.as_str(), source.base_url.as_str());
-        println!("  {:4}  {:<16} {}", "", "scope asked for", source.owner.as_str());
+        println!("\nsource {} ({}, {})", source.name, source.platform.name, source.base_url.as_str());
+        for (key, value) in source.settings.iter().filter(|(_, value)| !value.is_empty()) {
+            println!("  {:4}  {key:<16} {value}", "");
+        }
         if !ask(source).await? {
             broken.push(source.name.as_str());
         }
@@ -33,27 +34,27 @@ pub(super) async fn run(args: CheckArgs, env: &dyn Fn(&str) -> Option<String>) -
 
 /// Puts every question to a source; false if it will not work.
 async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
-    let agents = source.agents.clone();
-    let account = Account {
-        owner: source.owner.as_str().to_owned(),
-        admits: Arc::new(move |agent| agents.admits(agent)),
-        count_from: Timestamp::default(),
-    };
-    let platform = connect(source.platform.as_str(), account).expect("the configuration knows only platforms we have");
-    let http =
-        Http::new(source.base_url.as_str(), source.api_key.clone(), source.request_timeout).map_err(Failed::running)?;
+    let platform = (source.platform.connect)(account(source, Timestamp::default()));
+    let http = Http::new(source.base_url.as_str(), source.api_key.clone(), &platform.headers(), source.request_timeout)
+        .map_err(Failed::running)?;
     let mut works = true;
     for (number, check) in platform.checks(WallClock.now()).into_iter().enumerate() {
-        let asked_at = WallClock.now();
-        let answer = http.get(&check.request).await;
-        let received_at = WallClock.now();
-        if number == 0 {
-            reachable(&answer.as_ref().map(|answer| answer.date), asked_at, received_at);
+        let mut finding = Finding::Bad("nothing was asked".to_owned());
+        for (form, request) in check.requests.iter().enumerate() {
+            let asked_at = WallClock.now();
+            let answer = http.get(request).await;
+            let received_at = WallClock.now();
+            if number == 0 && form == 0 {
+                reachable(&answer.as_ref().map(|answer| answer.date), asked_at, received_at);
+            }
+            finding = match answer {
+                Ok(answer) => (check.judge)(answer.status, &answer.body),
+                Err(error) => Finding::Bad(unreachable_hint(&error)),
+            };
+            if !matches!(finding, Finding::Bad(_)) {
+                break;
+            }
         }
-        let finding = match answer {
-            Ok(answer) => (check.judge)(answer.status, &answer.body),
-            Err(error) => Finding::Bad(unreachable_hint(&error)),
-        };
         let (sign, text) = match &finding {
             Finding::Good(text) => ("ok", text),
             Finding::Note(text) => ("note", text),

@@ -69,7 +69,7 @@ pub(super) async fn sessions(args: SessionsArgs) -> Result<(), Failed> {
             query.extend(filter.source.map(|source| ("source", source)));
             query.extend(filter.since.map(|since| ("since", since.to_string())));
             query.push(("limit", filter.limit.to_string()));
-            let request = Request { endpoint: "sessions", path: "/api/v1/sessions".into(), query };
+            let request = Request::new("sessions", "/api/v1/sessions".into(), query);
             ask::<Vec<SessionLine>>(&url, &request).await?.unwrap_or_default()
         }
     };
@@ -99,7 +99,7 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), Failed> {
                 })
                 .collect();
             let path = format!("/api/v1/sessions/{id}");
-            ask::<SessionDetail>(&url, &Request { endpoint: "session", path, query: Vec::new() }).await?
+            ask::<SessionDetail>(&url, &Request::new("session", path, Vec::new())).await?
         }
     };
     let Some(detail) = found else {
@@ -121,7 +121,7 @@ fn status(text: &str) -> Result<Status, Failed> {
 }
 
 async fn ask<T: serde::de::DeserializeOwned>(url: &str, request: &Request) -> Result<Option<T>, Failed> {
-    let http = Http::new(url, SecretString::from(""), PATIENCE).map_err(Failed::running)?;
+    let http = Http::new(url, SecretString::from(""), &[], PATIENCE).map_err(Failed::running)?;
     let answer = http.get(request).await.map_err(|error| {
         let hint = match error {
             TransportError::Connect => {

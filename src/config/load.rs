@@ -11,19 +11,17 @@ use super::document::{self, Node, NotYaml};
 use super::problem::{ConfigError, Place, Problem, Problems};
 use super::reader::{Reader, Setting, Table};
 use super::settings::{self, LabelsConfig, StorageConfig, WebConfig};
-use super::source::{self, Placed, Platform};
+use super::source::{self, Placed};
 use super::{Config, Overrides};
+use crate::ingest::platforms::{Descriptor, PLATFORMS};
 
-/// In this order; H's SDK reads the first, its older documentation names the second.
-const KEY_VARIABLES: [&str; 2] = ["HAI_API_KEY", "H_API_KEY"];
-const BASE_URL_VARIABLE: &str = "HAI_API_BASE_URL";
 /// A configuration is a few kilobytes; a larger file is the wrong file.
 const LARGEST_FILE: u64 = 1 << 20;
 
 /// Loads the configuration: flags over file over defaults, keys from the environment.
 ///
-/// Without a file, or with one that has no `sources`, `HAI_API_KEY` alone is enough to watch H's
-/// EU platform. `env` is the only way the environment is read.
+/// Without a file, or with one that has no `sources`, every platform is watched whose key is in the environment. `env`
+/// is the only way the environment is read.
 ///
 /// # Errors
 ///
@@ -66,7 +64,7 @@ fn assemble(
     settings::apply(overrides, &mut storage, &mut web, &mut reader);
     let sources = match sources {
         Some(sources) => sources,
-        None => environment_source(&mut reader).into_iter().collect(),
+        None => environment_sources(&mut reader),
     };
     if sources.is_empty() && reader.problems.is_empty() {
         return Err(ConfigError::NothingToWatch);
@@ -100,26 +98,43 @@ fn read_sources(root: &mut Table<'_>, reader: &mut Reader<'_>) -> Option<Vec<Pla
     Some(sources)
 }
 
-/// H's EU platform with the key from the environment, if there is one.
-fn environment_source(reader: &mut Reader<'_>) -> Option<Placed> {
+/// One source for every platform whose key is in the environment.
+fn environment_sources(reader: &mut Reader<'_>) -> Vec<Placed> {
+    PLATFORMS.iter().filter_map(|platform| environment_source(platform, reader)).collect()
+}
+
+fn environment_source(platform: &'static Descriptor, reader: &mut Reader<'_>) -> Option<Placed> {
+    let variables = platform.key_variables.iter();
     let set: Vec<(&'static str, String)> =
-        KEY_VARIABLES.iter().filter_map(|name| (reader.env)(name).map(|key| (*name, key.trim().to_owned()))).collect();
+        variables.filter_map(|name| (reader.env)(name).map(|key| (*name, key.trim().to_owned()))).collect();
     // An empty variable is how a container says "not set", unless it is the only one.
     let filled = set.iter().find(|(_, key)| !key.is_empty());
     let (variable, key) = filled.or(set.first())?.clone();
     let place = Place::Outside(variable);
-    let mut source = source::with_defaults(Platform::HCompany);
+    let mut source = source::with_defaults(platform);
     source.api_key = source::checked_key(place.clone(), key, "", reader);
-    let base_url = (reader.env)(BASE_URL_VARIABLE).filter(|url| !url.trim().is_empty());
-    if let Some(base_url) = base_url {
-        let setting = Setting::outside(BASE_URL_VARIABLE, &base_url);
-        reader.publish(&setting);
-        match BaseUrl::parse(&setting.value) {
+    if let Some(base_url) = public_variable(platform.base_url_variable, reader) {
+        match BaseUrl::parse(&base_url.value) {
             Ok(base_url) => source.base_url = base_url,
-            Err(message) => reader.refuse(setting.place, message),
+            Err(message) => reader.refuse(base_url.place, message),
+        }
+    }
+    for setting in platform.settings {
+        let Some(given) = setting.variable.and_then(|variable| public_variable(variable, reader)) else { continue };
+        match source::checked_setting(&given.value, &setting.kind) {
+            Ok(value) => drop(source.settings.insert(setting.key, value)),
+            Err(message) => reader.refuse(given.place, message),
         }
     }
     Some(Placed { place, source })
+}
+
+/// A variable that holds no secret; an empty one is not set.
+fn public_variable(name: &'static str, reader: &mut Reader<'_>) -> Option<Setting> {
+    let value = (reader.env)(name).filter(|value| !value.trim().is_empty())?;
+    let setting = Setting::outside(name, value.trim());
+    reader.publish(&setting);
+    Some(setting)
 }
 
 fn not_yaml(file: String, text: &str, error: NotYaml) -> ConfigError {

@@ -28,7 +28,7 @@ pub use listen::ListenAddress;
 pub use load::load;
 pub use problem::{ConfigError, Place, Problem, Problems};
 pub use settings::{LabelsConfig, StorageConfig, WebConfig};
-pub use source::{Owner, Platform, SourceConfig, Start};
+pub use source::{SourceConfig, Start};
 
 /// Everything the exporter needs to know to start; valid by construction.
 #[derive(Debug, Clone)]

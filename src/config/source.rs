@@ -1,5 +1,6 @@
 //! One watched platform account: what it is, how it is reached, and how gently it is asked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::base_url::BaseUrl;
 use super::duration::duration_between;
 use super::problem::{Place, looks_like_a_path};
 use super::reader::{Reader, Setting, Table, choice, number_between};
+use crate::ingest::platforms::{Descriptor, PLATFORMS, SettingKind};
 
 /// Often enough to see most turns while they run, and three requests per source when nothing happens.
 const POLL_INTERVAL: Duration = Duration::from_secs(15);
@@ -22,69 +24,10 @@ const CONCURRENCY: usize = 8;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The sweep reads every list page, so it is rare; it only repairs what polling missed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Longer than any id that a platform gives.
+const LONGEST_ID: usize = 128;
 /// A source's name is a label on every series.
 const LONGEST_NAME: usize = 64;
-
-/// A kind of API that can be watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Platform {
-    /// H Company's Computer-Use Agents platform.
-    HCompany,
-}
-
-impl Platform {
-    /// Every platform by the word that names it in a file.
-    pub const ALL: [(&'static str, Platform); 1] = [("hcompany", Platform::HCompany)];
-
-    /// The word for it in files, labels and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Platform::HCompany => "hcompany",
-        }
-    }
-
-    /// Where it is reached unless a file or the environment says otherwise.
-    pub(super) fn default_base_url(self) -> &'static str {
-        match self {
-            Platform::HCompany => "https://agp.eu.hcompany.ai",
-        }
-    }
-}
-
-/// Whose sessions a source counts, in the platform's own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Owner {
-    /// The key's own sessions.
-    Me,
-    /// The key's own sessions inside its organization.
-    MeInOrganization,
-    /// Every session of the organization.
-    Organization,
-    /// The key's own sessions and those of the organization.
-    MeOrOrganization,
-}
-
-impl Owner {
-    /// Every owner by the word that names it in a file.
-    pub const ALL: [(&'static str, Owner); 4] = [
-        ("me", Owner::Me),
-        ("me-in-organization", Owner::MeInOrganization),
-        ("organization", Owner::Organization),
-        ("me-or-organization", Owner::MeOrOrganization),
-    ];
-
-    /// The word the platform's API expects.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Owner::Me => "me",
-            Owner::MeInOrganization => "me-in-organization",
-            Owner::Organization => "organization",
-            Owner::MeOrOrganization => "me-or-organization",
-        }
-    }
-}
 
 /// What happens on the very first start to sessions that already exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,13 +46,13 @@ pub struct SourceConfig {
     /// The `source` label; unique.
     pub name: String,
     /// Which API it speaks.
-    pub platform: Platform,
+    pub platform: &'static Descriptor,
     /// Where that API is.
     pub base_url: BaseUrl,
     /// The key for it; a valid header value.
     pub api_key: SecretString,
-    /// Whose sessions are listed.
-    pub owner: Owner,
+    /// The platform's own settings by key, each with a value.
+    pub settings: BTreeMap<&'static str, String>,
     /// Which agents are counted.
     pub agents: AgentFilter,
     /// How long between two looks at the list of sessions.
@@ -142,19 +85,18 @@ pub(super) fn read_source(mut table: Table<'_>, reader: &mut Reader<'_>) -> Plac
         let message = "missing, write which platform this is, e.g. platform: hcompany";
         reader.refuse(table.place_of("platform", reader), message);
     }
-    let platform = table.value("platform", reader, |text| choice(text, &Platform::ALL)).unwrap_or(Platform::HCompany);
-    let mut source = with_defaults(platform);
+    let platforms: Vec<(&str, &'static Descriptor)> = PLATFORMS.iter().map(|it| (it.name, *it)).collect();
+    let platform = table.value("platform", reader, |text| choice(text, &platforms));
+    let mut source = with_defaults(platform.unwrap_or(PLATFORMS[0]));
     if name_is_given {
         source.name = name.unwrap_or_default();
     }
     if let Some(base_url) = table.value("base_url", reader, BaseUrl::parse) {
         source.base_url = base_url;
     }
-    source.api_key = read_key(&mut table, reader);
+    source.api_key = read_key(&mut table, reader, source.platform);
     read_pace(&mut table, reader, &mut source);
-    if let Some(owner) = table.value("owner", reader, |text| choice(text, &Owner::ALL)) {
-        source.owner = owner;
-    }
+    read_own_settings(&mut table, reader, platform, &mut source);
     if let Some(start) = table.value("start", reader, parse_start) {
         source.start = start;
     }
@@ -165,6 +107,53 @@ pub(super) fn read_source(mut table: Table<'_>, reader: &mut Reader<'_>) -> Plac
     }
     table.close(reader);
     Placed { place, source }
+}
+
+/// What only the source's platform has; what only another one has is refused with its name.
+fn read_own_settings(
+    table: &mut Table<'_>,
+    reader: &mut Reader<'_>,
+    platform: Option<&'static Descriptor>,
+    source: &mut SourceConfig,
+) {
+    for other in PLATFORMS {
+        for setting in other.settings {
+            let is_own = source.platform.settings.iter().any(|own| own.key == setting.key);
+            if platform.is_none() || *other == source.platform {
+                let Some(value) = table.value(setting.key, reader, |text| checked_setting(text, &setting.kind)) else {
+                    continue;
+                };
+                if platform.is_some() {
+                    source.settings.insert(setting.key, value);
+                }
+            } else if !is_own && table.has(setting.key) {
+                let place = table.place_of(setting.key, reader);
+                let _refused = table.setting(setting.key, reader);
+                let message = format!("only platform {} has this setting, remove it", other.name);
+                reader.refuse(place, message);
+            }
+        }
+    }
+}
+
+/// A value of one of a platform's own settings, in the form in which the platform wants it.
+pub(super) fn checked_setting(text: &str, kind: &SettingKind) -> Result<String, String> {
+    match kind {
+        SettingKind::OneOf(words) => {
+            let words: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
+            choice(text, &words).map(str::to_owned)
+        }
+        SettingKind::Id => {
+            let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+            if text.is_empty() || text.len() > LONGEST_ID || !is_plain {
+                return Err("not an id, use letters, digits, `_` and `-` as the platform shows it".into());
+            }
+            Ok(text.to_owned())
+        }
+        SettingKind::Duration(least, most) => {
+            duration_between(text, least, most).map(|duration| duration.as_secs().to_string())
+        }
+    }
 }
 
 /// The numbers and durations that say how hard a source is asked.
@@ -191,13 +180,13 @@ fn read_pace(table: &mut Table<'_>, reader: &mut Reader<'_>, source: &mut Source
 }
 
 /// A source that nothing was said about, named after its platform and without a key.
-pub(super) fn with_defaults(platform: Platform) -> SourceConfig {
+pub(super) fn with_defaults(platform: &'static Descriptor) -> SourceConfig {
     SourceConfig {
-        name: platform.as_str().to_owned(),
+        name: platform.name.to_owned(),
         platform,
-        base_url: BaseUrl::parse(platform.default_base_url()).expect("the default base URLs are tested"),
+        base_url: BaseUrl::parse(platform.base_url).expect("the default base URLs are tested"),
         api_key: SecretString::default(),
-        owner: Owner::Organization,
+        settings: platform.settings.iter().map(|setting| (setting.key, setting.default.to_owned())).collect(),
         agents: AgentFilter::default(),
         poll_interval: POLL_INTERVAL,
         requests_per_second: REQUESTS_PER_SECOND,
@@ -209,7 +198,8 @@ pub(super) fn with_defaults(platform: Platform) -> SourceConfig {
 }
 
 /// The key itself or the file that holds it; empty after a problem.
-fn read_key(table: &mut Table<'_>, reader: &mut Reader<'_>) -> SecretString {
+fn read_key(table: &mut Table<'_>, reader: &mut Reader<'_>, platform: &Descriptor) -> SecretString {
+    let variable = platform.key_variables.first().copied().unwrap_or("API_KEY");
     let both = table.has("api_key") && table.has("api_key_file");
     let neither = !table.has("api_key") && !table.has("api_key_file");
     let place = table.place_of("api_key", reader);
@@ -220,7 +210,7 @@ fn read_key(table: &mut Table<'_>, reader: &mut Reader<'_>) -> SecretString {
         return SecretString::default();
     }
     if neither {
-        let message = "missing, write api_key: ${HAI_API_KEY} or api_key_file: /run/secrets/hai";
+        let message = format!("missing, write api_key: ${{{variable}}} or api_key_file: /run/secrets/api_key");
         reader.refuse(place, message);
     }
     if let Some(key) = key {
@@ -275,7 +265,9 @@ pub(super) fn refuse_twins(sources: &[Placed], reader: &mut Reader<'_>) {
         }
         let key = later.source.api_key.expose_secret();
         let same_account = |other: &&Placed| {
-            other.source.base_url == later.source.base_url && other.source.api_key.expose_secret() == key
+            other.source.base_url == later.source.base_url
+                && other.source.api_key.expose_secret() == key
+                && tells_apart(&other.source) == tells_apart(&later.source)
         };
         if let Some(twin) = earlier.iter().find(same_account).filter(|_| !key.is_empty()) {
             let message = format!(
@@ -286,6 +278,12 @@ pub(super) fn refuse_twins(sources: &[Placed], reader: &mut Reader<'_>) {
             reader.refuse(later.place.clone(), message);
         }
     }
+}
+
+/// The settings by which one key watches different accounts.
+fn tells_apart(source: &SourceConfig) -> Vec<Option<&String>> {
+    let settings = source.platform.settings.iter().filter(|setting| setting.tells_accounts_apart);
+    settings.map(|setting| source.settings.get(setting.key)).collect()
 }
 
 fn parse_name(text: &str) -> Result<String, String> {

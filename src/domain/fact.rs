@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SessionId, Status, Timestamp, Usage, Verdict};
+use super::{SessionId, Span, Status, Timestamp, TurnOutcome, Usage, Verdict};
 
 /// Tells the tool calls of one step apart: a hash of the platform's call id, which is no secret but of no use either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CallKey(pub u32);
+
+/// Tells the turns of one session apart: a hash of the platform's turn id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TurnKey(pub u32);
 
 /// A tool that the model asked for. `N` is how names are held: as text when decoded, as a number when stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +28,23 @@ pub struct ModelUsage<N> {
     pub model: N,
     /// Everything this session has used of it so far.
     pub usage: Usage,
+}
+
+/// One call of a model, or one attempt at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelCall<N> {
+    /// The model's name; `None` where the platform does not say.
+    pub model: Option<N>,
+    /// What it used, by itself.
+    pub usage: Usage,
+    /// The cost is the platform's estimate from a price list, not what the model's vendor charged.
+    pub estimated: bool,
+    /// How long it took.
+    pub took: Option<Span>,
+    /// How long until its first token.
+    pub first_token: Option<Span>,
+    /// `None` for success, else what kind of error, from a closed set.
+    pub error: Option<N>,
 }
 
 /// What the platform said of a session's state at one moment; not yet its last word.
@@ -80,6 +101,8 @@ pub enum Fact<N> {
         call: ToolCall<N>,
         /// `None` for success, else what kind of error, from a closed set.
         error: Option<N>,
+        /// How long it took, where the platform says so.
+        took: Option<Span>,
     },
     /// Something went wrong inside the loop that the agent can recover from.
     LoopError,
@@ -98,6 +121,33 @@ pub enum Fact<N> {
     Unknown,
     /// An event of a known type whose content does not fit: what was wrong, from a closed set.
     Undecoded(N),
+    /// So many positions hold nothing: the platform left them out, and says that this may be.
+    Passed(u64),
+    /// The stream says that the session is in this status from now on; of turns it tells in other events.
+    Became(Status),
+    /// A turn began.
+    TurnStarted(Option<TurnKey>),
+    /// A turn is over.
+    TurnEnded {
+        /// Which; if that is not known, the one that began last.
+        turn: Option<TurnKey>,
+        /// How it ended.
+        outcome: TurnOutcome,
+        /// The platform's error code, from its closed set or `other`.
+        error: Option<N>,
+        /// How long it took, where the platform says so.
+        took: Option<Span>,
+    },
+    /// The agent begins to think, with this model if it is named.
+    ReasoningStarted(Option<N>),
+    /// The model that the agent is thinking with.
+    ModelNamed(N),
+    /// A model was called; its usage adds to what was used before.
+    ModelCalled(ModelCall<N>),
+    /// The agent has thought: a step. Stands for the model calls in it if none of them was told.
+    ReasoningEnded(ModelCall<N>),
+    /// A tool was started.
+    ToolStarted(ToolCall<N>),
 
     // What follows has no position in the session's stream: it was read beside it.
     /// A first sight of the session. Always the first fact of its log.
@@ -106,6 +156,10 @@ pub enum Fact<N> {
         agent: N,
         /// When the session was created.
         created_at: Timestamp,
+        /// The status that every session of its platform begins in, where nothing else tells that it did.
+        born: Option<Status>,
+        /// So many positions at the head of its stream are copies of another session's: they happened there.
+        inherited: u64,
     },
     /// Its state as seen in passing.
     Sighted(Sighting),
@@ -126,6 +180,10 @@ pub enum Fact<N> {
     Gone,
     /// The platform knows it again.
     Returned,
+    /// A turn about which nothing was heard for so long that nobody waits for it any more.
+    TurnAbandoned(Option<TurnKey>),
+    /// The tokens, of all kinds and models, that the platform itself counts for the session.
+    Checked(u64),
 }
 
 /// A fact with its time: the platform's where the platform gives one, else ours.
@@ -144,14 +202,29 @@ impl<N> ToolCall<N> {
     }
 }
 
+impl<N> ModelCall<N> {
+    /// The same call with its names held differently.
+    pub fn map<M>(self, name: &mut impl FnMut(Label, N) -> M) -> ModelCall<M> {
+        ModelCall {
+            model: self.model.map(|model| name(Label::Model, model)),
+            usage: self.usage,
+            estimated: self.estimated,
+            took: self.took,
+            first_token: self.first_token,
+            error: self.error.map(|error| name(Label::Error, error)),
+        }
+    }
+}
+
 fn map_models<N, M>(models: Vec<ModelUsage<N>>, name: &mut impl FnMut(Label, N) -> M) -> Vec<ModelUsage<M>> {
     models.into_iter().map(|row| ModelUsage { model: name(Label::Model, row.model), usage: row.usage }).collect()
 }
 
 impl<N> Fact<N> {
-    /// Whether it was read at a position of the session's stream, rather than beside it.
-    pub fn has_position(&self) -> bool {
+    /// How many positions of the session's stream it covers; none for what was read beside it.
+    pub fn positions(&self) -> u64 {
         match self {
+            Self::Passed(count) => *count,
             Self::StartRequested
             | Self::Entered(_)
             | Self::StreamEnded(_)
@@ -164,7 +237,15 @@ impl<N> Fact<N> {
             | Self::Answered(_)
             | Self::Noted
             | Self::Unknown
-            | Self::Undecoded(_) => true,
+            | Self::Undecoded(_)
+            | Self::Became(_)
+            | Self::TurnStarted(_)
+            | Self::TurnEnded { .. }
+            | Self::ReasoningStarted(_)
+            | Self::ModelNamed(_)
+            | Self::ModelCalled(_)
+            | Self::ReasoningEnded(_)
+            | Self::ToolStarted(_) => 1,
             Self::Discovered { .. }
             | Self::Sighted(_)
             | Self::Totals { .. }
@@ -172,7 +253,9 @@ impl<N> Fact<N> {
             | Self::Children(_)
             | Self::Lost(_)
             | Self::Gone
-            | Self::Returned => false,
+            | Self::Returned
+            | Self::TurnAbandoned(_)
+            | Self::Checked(_) => 0,
         }
     }
 
@@ -188,9 +271,10 @@ impl<N> Fact<N> {
                 calls: calls.into_iter().map(|call| call.map(&mut |tool| name(Label::Tool, tool))).collect(),
                 valid,
             },
-            Self::ToolEnded { call, error } => Fact::ToolEnded {
+            Self::ToolEnded { call, error, took } => Fact::ToolEnded {
                 call: call.map(&mut |tool| name(Label::Tool, tool)),
                 error: error.map(|error| name(Label::Error, error)),
+                took,
             },
             Self::LoopError => Fact::LoopError,
             Self::Usage { steps, models } => Fact::Usage { steps, models: map_models(models, name) },
@@ -199,7 +283,20 @@ impl<N> Fact<N> {
             Self::Noted => Fact::Noted,
             Self::Unknown => Fact::Unknown,
             Self::Undecoded(reason) => Fact::Undecoded(name(Label::Error, reason)),
-            Self::Discovered { agent, created_at } => Fact::Discovered { agent: name(Label::Agent, agent), created_at },
+            Self::Passed(count) => Fact::Passed(count),
+            Self::Became(status) => Fact::Became(status),
+            Self::TurnStarted(turn) => Fact::TurnStarted(turn),
+            Self::TurnEnded { turn, outcome, error, took } => {
+                Fact::TurnEnded { turn, outcome, error: error.map(|error| name(Label::Error, error)), took }
+            }
+            Self::ReasoningStarted(model) => Fact::ReasoningStarted(model.map(|model| name(Label::Model, model))),
+            Self::ModelNamed(model) => Fact::ModelNamed(name(Label::Model, model)),
+            Self::ModelCalled(call) => Fact::ModelCalled(call.map(name)),
+            Self::ReasoningEnded(call) => Fact::ReasoningEnded(call.map(name)),
+            Self::ToolStarted(call) => Fact::ToolStarted(call.map(&mut |tool| name(Label::Tool, tool))),
+            Self::Discovered { agent, created_at, born, inherited } => {
+                Fact::Discovered { agent: name(Label::Agent, agent), created_at, born, inherited }
+            }
             Self::Sighted(sighting) => Fact::Sighted(sighting),
             Self::Ended(ending) => Fact::Ended(Ending {
                 status: ending.status,
@@ -212,6 +309,8 @@ impl<N> Fact<N> {
             Self::Lost(count) => Fact::Lost(count),
             Self::Gone => Fact::Gone,
             Self::Returned => Fact::Returned,
+            Self::TurnAbandoned(turn) => Fact::TurnAbandoned(turn),
+            Self::Checked(tokens) => Fact::Checked(tokens),
         }
     }
 }

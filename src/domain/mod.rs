@@ -8,10 +8,10 @@ mod status;
 mod time;
 mod usage;
 
-pub use fact::{CallKey, Ending, Event, Fact, Label, ModelUsage, Sighting, ToolCall};
+pub use fact::{CallKey, Ending, Event, Fact, Label, ModelCall, ModelUsage, Sighting, ToolCall, TurnKey};
 pub use id::{NameId, SessionId, SessionNo, SourceIx};
 pub use limits::{ConcurrencyLimit, Limits, TokenLimit};
-pub use report::{DISCOVERED, Due, Item, Mark, Receipt, Report, Row};
+pub use report::{COPIED_UNTIL_BORN, DISCOVERED, Due, Item, Mark, Receipt, Report, Row, Watch};
 pub use status::{Capabilities, Status, TurnOutcome, Verdict};
 pub use time::{Clock, Span, Timestamp, TimestampError};
 pub use usage::{NanoUsd, Tokens, Usage};

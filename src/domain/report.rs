@@ -2,14 +2,28 @@
 
 use smol_str::SmolStr;
 
-use super::{Event, Limits, SessionId, Sighting, SourceIx, Timestamp};
+use super::{Event, Limits, SessionId, Sighting, SourceIx, Status, Timestamp};
 
 /// The walk that every platform reports when a discovery came to its end, with our time when that began.
 pub const DISCOVERED: &str = "discovered";
 
+/// The length of an inherited head when the platform does not tell it: everything older than the session itself.
+pub const COPIED_UNTIL_BORN: u64 = u64::MAX;
+
 /// A fingerprint of everything a list says that changes when a session moves. Equal marks: nothing happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Mark(pub u64);
+
+/// How closely a session has to be watched, given what its platform's lists tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// It may move without its row changing: it is read in every round.
+    EachRound,
+    /// It is read when its row has changed.
+    OnChange,
+    /// The same, and nothing happens in it before its row changes: once read it can be put away.
+    AtRest,
+}
 
 /// A session as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +38,14 @@ pub struct Row {
     pub sighting: Sighting,
     /// Fingerprint of its movement.
     pub mark: Mark,
-    /// The list cannot tell whether this session moves, so it has to be read every time.
-    pub always_due: bool,
+    /// How closely it has to be watched.
+    pub watch: Watch,
+    /// The status that every session of its platform begins in, where nothing else tells that it did.
+    pub born: Option<Status>,
+    /// So many positions at the head of its stream are copies of another session's.
+    pub inherited: u64,
+    /// The tokens, of all kinds and models, that the platform counts for it.
+    pub tokens: Option<u64>,
 }
 
 /// One thing learnt from a platform.
@@ -33,7 +53,7 @@ pub struct Row {
 pub enum Item {
     /// A list row.
     Row(Row),
-    /// Part of a session's stream: the events at positions `from..from + events.len()`.
+    /// Part of a session's stream: the events at `from` and the positions after it.
     Page {
         /// Which session.
         id: SessionId,
@@ -41,6 +61,8 @@ pub enum Item {
         from: u64,
         /// The events, in order, without holes.
         events: Vec<Event<SmolStr>>,
+        /// What the platform wants to be told to go on after them; opaque. `None` if the position is enough.
+        bookmark: Option<SmolStr>,
     },
     /// Facts beside the stream.
     Beside {
@@ -64,6 +86,10 @@ pub enum Item {
         id: SessionId,
         /// The list's fingerprint before the reading began; `None` if no list had shown it.
         mark: Option<Mark>,
+        /// Nothing more is to be expected before that fingerprint changes.
+        rests: bool,
+        /// The tokens that the platform counted for it then.
+        tokens: Option<u64>,
     },
     /// The platform no longer knows the session.
     Gone {
@@ -72,10 +98,15 @@ pub enum Item {
         /// The list's fingerprint that made us ask, if a list still shows it.
         mark: Option<Mark>,
     },
-    /// The list of everything that has not ended was read from end to end, beginning at this time.
+    /// The lists of a round are read: what has not come to rest and was in none of them has to be asked for by name.
     ActiveListed {
         /// Our time when the first page was asked for.
         began: Timestamp,
+    },
+    /// Everything the platform has was listed: what is known and not among it has to be asked for by name.
+    AllListed {
+        /// Every session that was in a list.
+        seen: std::collections::HashSet<SessionId>,
     },
     /// How far a walk over a list has come; given back after a restart.
     Walked {
@@ -118,6 +149,14 @@ pub struct Due {
     pub finished_at: Option<Timestamp>,
     /// When it was started, as far as anything said.
     pub started_at: Option<Timestamp>,
+    /// The list shows it at rest.
+    pub rests: bool,
+    /// Its row has changed since it was last read to the end.
+    pub moved: bool,
+    /// The tokens that the platform counts for it.
+    pub tokens: Option<u64>,
+    /// What the platform wants to be told to go on at `cursor`.
+    pub bookmark: Option<SmolStr>,
 }
 
 /// The engine's answer once a report is durable.
@@ -127,4 +166,42 @@ pub struct Receipt {
     pub due: Vec<Due>,
     /// Rows of sessions that were not known before.
     pub discovered: u64,
+}
+
+impl Row {
+    /// A row that says no more than this.
+    pub fn new(id: SessionId, agent: SmolStr, created_at: Timestamp, sighting: Sighting, mark: Mark) -> Self {
+        Self { id, agent, created_at, sighting, mark, watch: Watch::OnChange, born: None, inherited: 0, tokens: None }
+    }
+}
+
+impl Due {
+    /// A session to be read on from here, of which nothing else is known.
+    pub fn new(id: SessionId, cursor: u64) -> Self {
+        Self {
+            id,
+            cursor,
+            mark: None,
+            adopt: None,
+            ended: false,
+            finished_at: None,
+            started_at: None,
+            rests: false,
+            moved: false,
+            tokens: None,
+            bookmark: None,
+        }
+    }
+}
+
+impl Item {
+    /// Part of a stream, on a platform that goes by positions.
+    pub fn page(id: SessionId, from: u64, events: Vec<Event<SmolStr>>) -> Self {
+        Self::Page { id, from, events, bookmark: None }
+    }
+
+    /// The end of a stream, on a platform whose sessions end.
+    pub fn read_up_to(id: SessionId, mark: Option<Mark>) -> Self {
+        Self::ReadUpTo { id, mark, rests: false, tokens: None }
+    }
 }

@@ -29,11 +29,13 @@ pub enum Status {
     Interrupted,
     /// A status this version does not know; treated as not ended.
     Other,
+    /// Created, and nothing was asked of it yet.
+    Started,
 }
 
 impl Status {
-    /// Every status, in the order of a session's life.
-    pub const ALL: [Self; 11] = [
+    /// Every status, in the order of their numbers, which the store knows them by.
+    pub const ALL: [Self; 12] = [
         Self::Queued,
         Self::Pending,
         Self::Running,
@@ -45,6 +47,7 @@ impl Status {
         Self::TimedOut,
         Self::Interrupted,
         Self::Other,
+        Self::Started,
     ];
 
     /// The label value.
@@ -61,6 +64,7 @@ impl Status {
             Self::TimedOut => "timed_out",
             Self::Interrupted => "interrupted",
             Self::Other => "other",
+            Self::Started => "started",
         }
     }
 
@@ -72,6 +76,11 @@ impl Status {
     /// Whether a session in this status has ended (it may still be taken up again).
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::TimedOut | Self::Interrupted)
+    }
+
+    /// Whether nothing happens in this status until somebody asks for more.
+    pub const fn is_at_rest(self) -> bool {
+        matches!(self, Self::Started | Self::Idle | Self::Paused)
     }
 }
 
@@ -173,4 +182,8 @@ pub struct Capabilities {
     pub verdicts: bool,
     /// Sessions have child sessions.
     pub subagents: bool,
+    /// Sessions wait for a slot between their creation and their start.
+    pub queues: bool,
+    /// It tells its own sum of tokens for each session, to compare ours with.
+    pub checks_usage: bool,
 }

@@ -15,6 +15,21 @@ pub struct Request {
     pub path: String,
     /// Query parameters in order; a name may come more than once.
     pub query: Vec<(&'static str, String)>,
+    /// Whether a refusal (403) of it means that the key is good for nothing, rather than that this one thing is not
+    /// ours to read.
+    pub speaks_for_key: bool,
+    /// The largest answer that is wanted, in bytes; a larger one is [`Failure::TooLarge`].
+    pub at_most: u64,
+}
+
+/// The largest body that is read into memory at once.
+pub const MAX_BODY: u64 = 64 << 20;
+
+impl Request {
+    /// A request about one thing, with an answer of any size that fits.
+    pub fn new(endpoint: &'static str, path: String, query: Vec<(&'static str, String)>) -> Self {
+        Self { endpoint, path, query, speaks_for_key: false, at_most: MAX_BODY }
+    }
 }
 
 /// An answer that arrived whole.
@@ -61,6 +76,9 @@ pub enum Failure {
          another name or the exporter another --storage.path"
     )]
     ForeignAccount,
+    /// Its sessions are counted already.
+    #[error("its sessions are those of source {0}: two sources on one account would count everything twice; keep one")]
+    CountedTwice(String),
     /// A whole body that is not what the platform documents.
     #[error("the answer could not be understood: {0}")]
     Nonsense(&'static str),
@@ -79,6 +97,7 @@ impl Failure {
             Self::Transport(what) => what,
             Self::TooLarge(_) => "answer too large",
             Self::ForeignAccount => "the key belongs to another account than the store",
+            Self::CountedTwice(_) => "another source watches the same account",
             Self::Nonsense(_) => "answer not understood",
         }
     }

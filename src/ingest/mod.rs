@@ -17,5 +17,5 @@ pub mod schedule;
 pub mod tls;
 pub mod transport;
 
-pub use call::{CUT, Failure, Request, Response, TIMED_OUT};
+pub use call::{CUT, Failure, MAX_BODY, Request, Response, TIMED_OUT};
 pub use job::{Finish, Input, Job, Output};

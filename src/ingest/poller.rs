@@ -49,10 +49,16 @@ pub trait Ledger: Send + Sync {
     fn recognised(&self, source: SourceIx);
 }
 
-/// A report was not committed.
+/// Why a report was not committed.
 #[derive(Clone, Debug, Error)]
-#[error("not committed: {0}")]
-pub struct LedgerError(pub String);
+pub enum LedgerError {
+    /// Its sessions are those of another source.
+    #[error("its sessions are those of source {0}")]
+    CountedTwice(String),
+    /// Anything that may be over when it is tried again.
+    #[error("not committed: {0}")]
+    Failed(String),
+}
 
 /// Told of what happens, for the exporter's own metrics and health.
 pub trait Witness: Send + Sync {
@@ -115,6 +121,7 @@ impl Poller {
     /// Polls until told to stop, or for one complete pass.
     pub async fn run(mut self, rhythm: Rhythm, once: bool, shutdown: CancellationToken) -> Pass {
         let walks = std::mem::take(&mut self.walks);
+        let rhythm = Rhythm { limits: rhythm.limits.filter(|_| self.platform.limits().is_some()), ..rhythm };
         let poller = Arc::new(self);
         let mut polling = Polling {
             poller,
@@ -243,7 +250,7 @@ impl Polling {
             }
             Work::Read(due) => poller.platform.read(due),
             Work::Sweep => poller.platform.sweep(),
-            Work::Limits => poller.platform.limits(),
+            Work::Limits => poller.platform.limits().expect("the schedule asks for limits only where there are any"),
         };
         // Readers go on whatever the backlog is; only who adds to it has to know.
         let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
@@ -366,9 +373,12 @@ impl Run<'_> {
         let now = self.poller.clock.now();
         let (asked_at, received_at) = times.unwrap_or((now, now));
         let report = Report { source: self.poller.source, asked_at, received_at, items };
-        let mut receipt = self.poller.ledger.commit(report).await.map_err(|error| {
-            tracing::warn!(%error, "what was read is not committed; it is read again");
-            Failure::Transport("not committed")
+        let mut receipt = self.poller.ledger.commit(report).await.map_err(|error| match error {
+            LedgerError::CountedTwice(other) => Failure::CountedTwice(other),
+            LedgerError::Failed(_) => {
+                tracing::warn!(%error, "what was read is not committed; it is read again");
+                Failure::Transport("not committed")
+            }
         })?;
         self.walks.extend(walked);
         let due = std::mem::take(&mut receipt.due);
@@ -432,8 +442,7 @@ impl Poller {
     fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
         match answer.status {
             401 => Some(Failure::KeyRefused(401)),
-            // On a single session it may only mean that this one is not ours to read, and limits can be done without.
-            403 if request.endpoint == "sessions" => Some(Failure::KeyRefused(403)),
+            403 if request.speaks_for_key => Some(Failure::KeyRefused(403)),
             429 => {
                 self.witness.throttled();
                 let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));

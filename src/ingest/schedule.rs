@@ -25,8 +25,8 @@ pub struct Rhythm {
     pub poll: Duration,
     /// The full sweep.
     pub sweep: Duration,
-    /// Limits.
-    pub limits: Duration,
+    /// Limits; `None` where there are none.
+    pub limits: Option<Duration>,
     /// Jobs at once.
     pub concurrency: usize,
 }
@@ -87,7 +87,7 @@ impl Schedule {
             retries: HashMap::new(),
             discover_at: Some(Tick::ZERO),
             sweep_at: Some(rhythm.sweep),
-            limits_at: Some(Tick::ZERO),
+            limits_at: rhythm.limits.map(|_| Tick::ZERO),
             running: 0,
             refused_until: Tick::ZERO,
             passes: 0,
@@ -210,7 +210,7 @@ impl Schedule {
                 }
                 self.discover_at = if self.once { None } else { again(self.rhythm.poll) };
             }
-            Work::Limits => self.limits_at = if self.once { None } else { again(self.rhythm.limits) },
+            Work::Limits => self.limits_at = self.rhythm.limits.filter(|_| !self.once).and_then(again),
             Work::Sweep => self.sweep_at = again(self.rhythm.sweep),
             Work::Read(due) => {
                 self.reading.remove(&due.id);
@@ -233,20 +233,15 @@ mod tests {
     use crate::domain::Mark;
 
     fn due(id: &str, ended: bool) -> Due {
-        Due {
-            id: SessionId::new(id),
-            cursor: 0,
-            mark: Some(Mark(1)),
-            adopt: None,
-            ended,
-            finished_at: None,
-            started_at: None,
-        }
+        Due { mark: Some(Mark(1)), ended, ..Due::new(SessionId::new(id), 0) }
     }
 
     fn schedule(once: bool) -> Schedule {
         let seconds = Duration::from_secs;
-        Schedule::new(Rhythm { poll: seconds(15), sweep: seconds(3600), limits: seconds(60), concurrency: 2 }, once)
+        Schedule::new(
+            Rhythm { poll: seconds(15), sweep: seconds(3600), limits: Some(seconds(60)), concurrency: 2 },
+            once,
+        )
     }
 
     const START: Tick = Tick::ZERO;

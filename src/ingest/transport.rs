@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{DATE, ETAG, HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, ETAG, HeaderMap, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use smol_str::SmolStr;
 use thiserror::Error;
 
-use super::Request;
 use super::tls::{TlsError, client_config};
+use super::{MAX_BODY, Request};
 use crate::domain::Timestamp;
 
 /// A whole answer, of whatever status.
@@ -55,9 +55,6 @@ pub trait Transport: Send + Sync {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a>;
 }
 
-/// The largest body that is read into memory at once.
-pub const MAX_BODY: u64 = 64 << 20;
-
 /// HTTP with a bearer token.
 pub struct Http {
     client: reqwest::Client,
@@ -78,10 +75,23 @@ pub enum HttpError {
 }
 
 impl Http {
-    /// A client for the account with this key below `base_url` (which has no trailing slash and may have a path).
-    pub fn new(base_url: &str, key: SecretString, timeout: Duration) -> Result<Self, HttpError> {
+    /// A client for the account with this key below `base_url` (which has no trailing slash and may have a path); these
+    /// headers go with every request.
+    pub fn new(
+        base_url: &str,
+        key: SecretString,
+        headers: &[(&'static str, String)],
+        timeout: Duration,
+    ) -> Result<Self, HttpError> {
+        let mut always = HeaderMap::new();
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| HttpError::Client(format!("the value for {name} cannot be a header")))?;
+            always.insert(*name, value);
+        }
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(client_config()?)
+            .default_headers(always)
             .user_agent(concat!("agent-session-exporter/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(10)))
@@ -98,6 +108,7 @@ impl Http {
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, TransportError> {
+        let at_most = self.max_body.min(request.at_most);
         let mut url =
             reqwest::Url::parse(&format!("{}{}", self.base_url, request.path)).map_err(|_| TransportError::Connect)?;
         if !request.query.is_empty() {
@@ -114,14 +125,14 @@ impl Http {
         let retry_after = retry_after(response.headers());
         let date = header(response.headers(), &DATE).and_then(http_date);
         let etag = header(response.headers(), &ETAG).map(SmolStr::new);
-        if response.content_length().is_some_and(|length| length > self.max_body) {
-            return Err(TransportError::TooLarge(self.max_body));
+        if response.content_length().is_some_and(|length| length > at_most) {
+            return Err(TransportError::TooLarge(at_most));
         }
         let mut body = BytesMut::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > self.max_body => {
-                    return Err(TransportError::TooLarge(self.max_body));
+                Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > at_most => {
+                    return Err(TransportError::TooLarge(at_most));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,

@@ -3,10 +3,11 @@
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
+use super::describe::describe;
 use super::record::decode_entry;
 use super::tables::{LOG, NAMES, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
-use crate::domain::{Event, Fact, NameId, SessionNo, Status, Timestamp};
+use crate::domain::{NameId, SessionNo, Status, Timestamp};
 use crate::projection::{Session, SourceRecord};
 
 /// Which sessions to list; everything that is left out does not matter.
@@ -138,7 +139,8 @@ impl Archive {
             for row in transaction.open_table(LOG)?.range((no, 0)..=(no, u32::MAX))? {
                 let (key, bytes) = row?;
                 let entry = decode_entry(SessionNo(no), key.value().1, bytes.value())?;
-                timeline.extend(entry.events.iter().map(|event| (event.at, texts.describe(event))));
+                timeline
+                    .extend(entry.events.iter().map(|event| (event.at, describe(&event.fact, &|id| texts.name(id)))));
             }
             // What was learnt late stands where it happened; what happened at once, in the order in which it was learnt.
             timeline.sort_by_key(|(at, _)| *at);
@@ -196,54 +198,6 @@ impl Texts {
             cost_usd: (!costs.is_empty()).then(|| costs.iter().sum::<u64>() as f64 / 1e9),
             children: session.children.iter().map(ToString::to_string).collect(),
             gone: session.progress.gone,
-        }
-    }
-
-    fn describe(&self, event: &Event<NameId>) -> String {
-        match &event.fact {
-            Fact::StartRequested => "start requested".into(),
-            Fact::Entered(status) => format!("now {status}"),
-            Fact::StreamEnded(status) => format!("stream ends: {status}"),
-            Fact::Message => "message to the agent".into(),
-            Fact::Observed => "observation".into(),
-            Fact::Step { calls, valid } => {
-                let tools: Vec<&str> = calls.iter().map(|call| self.name(call.tool)).collect();
-                match (valid, tools.is_empty()) {
-                    (false, _) => "step: the model's answer could not be understood".into(),
-                    (true, true) => "step".into(),
-                    (true, false) => format!("step, asks for {}", tools.join(", ")),
-                }
-            }
-            Fact::ToolEnded { call, error: None } => format!("{} done", self.name(call.tool)),
-            Fact::ToolEnded { call, error: Some(error) } => {
-                format!("{} failed ({})", self.name(call.tool), self.name(*error))
-            }
-            Fact::LoopError => "recoverable error".into(),
-            Fact::Usage { steps, models } | Fact::Totals { steps, models } => {
-                let models: Vec<String> = models
-                    .iter()
-                    .map(|row| {
-                        let tokens = row.usage.tokens;
-                        format!("{} {} in, {} out", self.name(row.model), tokens.input, tokens.output)
-                    })
-                    .collect();
-                let steps = steps.map_or(String::new(), |steps| format!("{steps} steps; "));
-                format!("so far: {steps}{}", models.join("; "))
-            }
-            Fact::Answered(verdict) => format!("answer ({})", verdict.map_or("no verdict", |it| it.as_str())),
-            Fact::Noted => "event without a number".into(),
-            Fact::Unknown => "event of unknown type".into(),
-            Fact::Undecoded(reason) => format!("event that could not be decoded ({})", self.name(*reason)),
-            Fact::Discovered { agent, .. } => format!("created, agent {}", self.name(*agent)),
-            Fact::Sighted(sighting) => format!("seen as {}", sighting.status),
-            Fact::Ended(ending) => match ending.error {
-                Some(error) => format!("ended as {} ({})", ending.status, self.name(error)),
-                None => format!("ended as {}", ending.status),
-            },
-            Fact::Children(children) => format!("has {} child sessions", children.len()),
-            Fact::Lost(count) => format!("{count} events were gone before they could be read"),
-            Fact::Gone => "the platform no longer knows it".into(),
-            Fact::Returned => "the platform knows it again".into(),
         }
     }
 }

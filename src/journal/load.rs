@@ -42,7 +42,7 @@ impl Journal {
             let (no, record) = (SessionNo(no.value()), record.value());
             let head: SessionHead = postcard::from_bytes(record).map_err(|error| self.damaged(&error))?;
             if head.progress.settled {
-                state.restore_settled(no, head.source, head.id, head.progress.mark);
+                state.restore_settled(no, head, now);
             } else {
                 let session = postcard::from_bytes(record).map_err(|error| self.damaged(&error))?;
                 state.restore_session(no, session, now);

@@ -13,6 +13,7 @@
 
 mod archive;
 mod commit;
+mod describe;
 mod load;
 mod rebuild;
 mod record;
@@ -71,6 +72,16 @@ pub enum JournalError {
         "{path} has format {found}, this version reads up to {FORMAT_VERSION}: run the newer exporter again, or start afresh with another --storage.path"
     )]
     TooNew {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// It was written by a version from before the first release.
+    #[error(
+        "{path} has format {found}, this version reads {FORMAT_VERSION}: move it away to start afresh from the platform"
+    )]
+    TooOld {
         /// Which file.
         path: PathBuf,
         /// Its format.
@@ -157,6 +168,9 @@ impl Journal {
             None => journal.create_tables()?,
             Some(found) if found > FORMAT_VERSION => {
                 return Err(JournalError::TooNew { path: journal.path, found });
+            }
+            Some(found) if found < FORMAT_VERSION => {
+                return Err(JournalError::TooOld { path: journal.path, found });
             }
             Some(_) => {}
         }

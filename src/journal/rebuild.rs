@@ -6,7 +6,7 @@ use super::record::{decode_entry, decode_series, encode_series};
 use super::tables::{BASE, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
 use crate::domain::SessionNo;
-use crate::projection::{Entry, Families, LabelPolicy, Metric, Session, SourceRecord, State};
+use crate::projection::{Entry, Families, LabelPolicy, Metric, Session, SessionHead, SourceRecord, State};
 
 /// What a fold from the beginning came to.
 pub struct Refolded {
@@ -51,7 +51,8 @@ impl Journal {
         for row in transaction.open_table(SESSIONS)?.iter()? {
             let (no, record) = row?;
             let no = SessionNo(no.value());
-            let stored: Session = postcard::from_bytes(record.value())?;
+            // Of a record only its head is certain to be as this version writes it.
+            let stored: SessionHead = postcard::from_bytes(record.value())?;
             let mut entries = Vec::new();
             for row in log.range((no.0, 0)..=(no.0, u32::MAX))? {
                 let (key, bytes) = row?;
@@ -96,7 +97,7 @@ impl Journal {
 
 /// Folds one session's log into `state`. What is not a fact of the log (how far lists were read) is taken over from
 /// its record. `None` if the log does not begin with the session's discovery.
-pub fn refold(state: &mut State, stored: &Session, entries: &[Entry]) -> Option<Session> {
+pub fn refold(state: &mut State, stored: &SessionHead, entries: &[Entry]) -> Option<Session> {
     let first = entries.first()?;
     let mut session = State::session_of_log(stored.id.clone(), stored.source, stored.count_from, first)?;
     for entry in entries {

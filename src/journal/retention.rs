@@ -48,7 +48,9 @@ impl Journal {
                 let last = last_sign(&session);
                 // Of a source whose lists were never read to the end the past is still being counted.
                 let is_known = state.walked(session.source, DISCOVERED).is_some();
-                if session.progress.settled && last < horizon && is_known {
+                // One that only rests is still there, and shown.
+                let is_over = session.run.ended || session.progress.gone;
+                if session.progress.settled && is_over && last < horizon && is_known {
                     leaving.push((SessionNo(no.value()), session));
                     if leaving.len() == BATCH {
                         expired.more = true;
@@ -72,7 +74,7 @@ impl Journal {
                     let (key, bytes) = row?;
                     entries.push(decode_entry(*no, key.value().1, bytes.value())?);
                 }
-                refold(&mut share, stored, &entries);
+                refold(&mut share, &stored.head(), &entries);
                 for entry in &entries {
                     events += entry.events.len() as u64;
                     log.remove((no.0, entry.number))?;

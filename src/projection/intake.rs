@@ -1,6 +1,6 @@
 //! How a report becomes facts: what is known already is dropped, the rest is folded and noted for the journal.
 
-use std::collections::hash_map;
+use std::collections::{HashSet, hash_map};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
@@ -8,9 +8,11 @@ use thiserror::Error;
 
 use super::fold::Fold;
 use super::session::Session;
-use super::state::{Active, Known, State};
+use super::standing::Standing;
+use super::state::{Active, Known, Source, State};
 use crate::domain::{
     Due, Event, Fact, Item, Label, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx, Status, Timestamp,
+    TurnKey, Watch,
 };
 
 /// One session's share of a commit, as the log keeps it.
@@ -54,6 +56,17 @@ pub enum IntakeError {
     },
 }
 
+/// A session to be asked for by name.
+fn due_of(session: &Session) -> Due {
+    Due {
+        adopt: adopt(session),
+        finished_at: session.finished_at,
+        started_at: session.started_at,
+        bookmark: session.bookmark.clone(),
+        ..Due::new(session.id.clone(), session.progress.cursor)
+    }
+}
+
 fn adopt(session: &Session) -> Option<Timestamp> {
     let is_first_reading = session.progress.cursor == 0 && session.progress.mark.is_none();
     (is_first_reading && session.created_at < session.count_from).then_some(session.created_at)
@@ -73,9 +86,14 @@ impl State {
         for item in &report.items {
             match item {
                 Item::Row(row) => self.row(report, row, load, &mut receipt)?,
-                Item::Page { id, from, events } => {
+                Item::Page { id, from, events, bookmark } => {
                     let no = self.activate(ix, id, load)?;
                     self.page(report, no, id, *from, events)?;
+                    if bookmark.is_some() {
+                        let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is active now");
+                        active.session.bookmark.clone_from(bookmark);
+                        self.changes.sessions.insert((ix, no));
+                    }
                 }
                 Item::Beside { id, events } => {
                     let no = self.activate(ix, id, load)?;
@@ -87,13 +105,17 @@ impl State {
                     let no = self.activate(ix, id, load)?;
                     self.skip(report, no, id, *from, *to)?;
                 }
-                Item::ReadUpTo { id, mark } => {
+                Item::ReadUpTo { id, mark, rests, tokens } => {
                     let no = self.activate(ix, id, load)?;
                     let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is active now");
-                    let progress = &mut active.session.progress;
-                    progress.mark = mark.or(progress.mark);
-                    progress.settled = active.session.run.ended || progress.gone;
+                    let session = &mut active.session;
+                    let rests = *rests && session.status.is_at_rest() && session.turn().is_none();
+                    session.progress.mark = mark.or(session.progress.mark);
+                    session.progress.settled = session.run.ended || session.progress.gone || rests;
                     self.changes.sessions.insert((ix, no));
+                    if let Some(tokens) = tokens.filter(|_| rests) {
+                        self.check_usage(report, no, tokens);
+                    }
                 }
                 Item::Gone { id, mark } => {
                     let no = self.activate(ix, id, load)?;
@@ -103,7 +125,11 @@ impl State {
                     active.session.progress.mark = mark.or(active.session.progress.mark);
                     active.session.progress.settled = true;
                 }
-                Item::ActiveListed { began } => self.missing(report, *began, &mut receipt),
+                Item::ActiveListed { began } => {
+                    self.abandon_turns(report);
+                    self.missing(report, *began, &mut receipt);
+                }
+                Item::AllListed { seen } => self.unlisted(ix, seen, load, &mut receipt)?,
                 Item::Walked { walk, until } => {
                     self.sources[ix.0 as usize].walks.insert((*walk).to_owned(), *until);
                     self.changes.walks.push((ix, walk, *until));
@@ -112,6 +138,22 @@ impl State {
             }
         }
         Ok(receipt)
+    }
+
+    /// The other source of this process, if there is one, that has these sessions already: both watch one account.
+    pub fn counted_twice(&self, report: &Report) -> Option<String> {
+        let this = &self.sources[report.source.0 as usize];
+        let mut others = self.sources.iter().filter(|other| {
+            other.capabilities.is_some()
+                && other.record.name != this.record.name
+                && other.record.platform == this.record.platform
+        });
+        let is_news = |item: &Item, other: &Source| match item {
+            Item::Row(row) => other.known.contains_key(&row.id) && !this.known.contains_key(&row.id),
+            _ => false,
+        };
+        let twin = others.find(|other| report.items.iter().any(|item| is_news(item, other)))?;
+        Some(twin.record.name.clone())
     }
 
     fn row(
@@ -138,9 +180,19 @@ impl State {
                 let session = Session::new(row.id.clone(), ix, agent, row.created_at, count_from);
                 self.track(ix, no, session);
                 self.seed_agent(ix, agent, report.received_at);
-                let fact = Fact::Discovered { agent, created_at: row.created_at };
+                let (born, inherited) = (row.born, row.inherited);
+                let fact = Fact::Discovered { agent, created_at: row.created_at, born, inherited };
                 self.fold(report, no, [Event { at: row.created_at, fact }]);
                 receipt.discovered += 1;
+                if row.watch == Watch::AtRest && row.sighting.since < count_from {
+                    // All that it ever did was before counting began. If it moves again it is read from its beginning.
+                    let event = Event { at: row.sighting.since, fact: Fact::Sighted(row.sighting) };
+                    self.beside(report, no, &event);
+                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it was just tracked");
+                    active.session.progress.mark = Some(row.mark);
+                    active.session.progress.settled = true;
+                    return Ok(());
+                }
                 no
             }
             hash_map::Entry::Occupied(occupied) => {
@@ -159,17 +211,18 @@ impl State {
             self.fold(report, no, [Event { at: report.received_at, fact: Fact::Returned }]);
         }
         let session = &self.sources[ix.0 as usize].active[&no].session;
-        let due =
-            came_back || row.always_due || session.progress.mark != Some(row.mark) || row.sighting.status.is_terminal();
+        let moved = session.progress.mark != Some(row.mark);
+        let due = came_back || row.watch == Watch::EachRound || moved || row.sighting.status.is_terminal();
         if due {
             receipt.due.push(Due {
-                id: row.id.clone(),
-                cursor: session.progress.cursor,
                 mark: Some(row.mark),
-                adopt: adopt(session),
                 ended: row.sighting.status.is_terminal(),
                 finished_at: row.sighting.finished_at,
                 started_at: row.sighting.started_at,
+                rests: row.watch == Watch::AtRest,
+                moved,
+                tokens: row.tokens,
+                ..due_of(session)
             });
         }
         // Lists only make us look; that an ended session was taken up again is for its own stream and status to say.
@@ -197,12 +250,76 @@ impl State {
         if from > cursor {
             return Err(IntakeError::Hole { id: id.clone(), from, cursor });
         }
-        let known = usize::try_from(cursor - from).unwrap_or(usize::MAX).min(events.len());
-        if known < events.len() {
-            let news: Vec<_> = events[known..].iter().map(|event| self.named(event)).collect();
+        let mut position = from;
+        let mut news = Vec::new();
+        for event in events {
+            let begins = position;
+            position = position.saturating_add(event.fact.positions());
+            if begins >= cursor {
+                news.push(self.named(event));
+            } else if position > cursor {
+                // Only a stretch that holds nothing covers more than one position.
+                news.push(Event { at: event.at, fact: Fact::Passed(position - cursor) });
+            } else if !matches!(event.fact, Fact::Passed(_)) {
+                self.duplicates += 1;
+            }
+        }
+        if news.iter().any(|event| matches!(event.fact, Fact::Became(_))) {
+            // The newest word on its status: a list that was asked for before is out of date.
+            let active = self.sources[report.source.0 as usize].active.get_mut(&no).expect("it is active now");
+            active.session.progress.checked_at = report.received_at;
+        }
+        if !news.is_empty() {
             self.fold(report, no, news);
         }
-        self.duplicates += known as u64;
+        Ok(())
+    }
+
+    /// Compares the platform's sum of tokens with ours, where ours is complete.
+    fn check_usage(&mut self, report: &Report, no: SessionNo, tokens: u64) {
+        let session = &self.sources[report.source.0 as usize].active[&no].session;
+        let is_comparable = session.lost == 0 && session.inherited == 0 && session.progress.cursor > 0;
+        if is_comparable && tokens.abs_diff(session.tokens_used()) != session.mismatch {
+            self.fold(report, no, [Event { at: report.received_at, fact: Fact::Checked(tokens) }]);
+        }
+    }
+
+    /// Gives up turns of sessions in which nothing happened for too long.
+    fn abandon_turns(&mut self, report: &Report) {
+        let source = &self.sources[report.source.0 as usize];
+        let Some(patience) = source.abandon_turns_after else { return };
+        let mut given_up: Vec<(SessionNo, Option<TurnKey>)> = Vec::new();
+        for (no, active) in &source.active {
+            let open = active.session.open_turns.iter().filter(|turn| !turn.abandoned);
+            let heard = active.session.progress.newest;
+            if report.received_at.since(heard).is_some_and(|silence| silence > patience) {
+                given_up.extend(open.map(|turn| (*no, turn.key)));
+            }
+        }
+        given_up.sort_unstable_by_key(|(no, key)| (*no, key.map(|key| key.0)));
+        for (no, key) in given_up {
+            self.fold(report, no, [Event { at: report.received_at, fact: Fact::TurnAbandoned(key) }]);
+        }
+    }
+
+    /// Sessions that were put away at rest and that the platform no longer lists.
+    fn unlisted(
+        &mut self,
+        ix: SourceIx,
+        seen: &HashSet<SessionId>,
+        load: &dyn Fn(SessionNo) -> Result<Session, String>,
+        receipt: &mut Receipt,
+    ) -> Result<(), IntakeError> {
+        let resting = self.resting();
+        let known = &self.sources[ix.0 as usize].known;
+        let is_missing = |id: &SessionId, known: &Known| resting.contains(&known.no) && !seen.contains(id);
+        let mut missing: Vec<SessionId> =
+            known.iter().filter(|(id, known)| is_missing(id, known)).map(|(id, _)| id.clone()).collect();
+        missing.sort_unstable();
+        for id in missing {
+            let no = self.activate(ix, &id, load)?;
+            receipt.due.push(due_of(&self.sources[ix.0 as usize].active[&no].session));
+        }
         Ok(())
     }
 
@@ -268,15 +385,7 @@ impl State {
             let listed = active.listed_at >= began && active.listed_at <= report.received_at;
             // A status that we do not know cannot be asked for: that it is not listed means nothing.
             if !listed && !session.progress.settled && session.status != Status::Other {
-                receipt.due.push(Due {
-                    id: session.id.clone(),
-                    cursor: session.progress.cursor,
-                    mark: None,
-                    adopt: adopt(session),
-                    ended: true,
-                    finished_at: session.finished_at,
-                    started_at: session.started_at,
-                });
+                receipt.due.push(due_of(session));
             }
         }
     }
@@ -298,7 +407,10 @@ impl State {
             known.settled = false;
             session.progress.settled = false;
             self.count_phase(ix, self.words.settled, 1u64.wrapping_neg());
+            // Put away, it kept its place in the gauges.
+            let shown = Standing::of(&session).map(|standing| self.place(ix, standing, session.since));
             self.track(ix, no, session);
+            self.sources[ix.0 as usize].active.get_mut(&no).expect("it was just tracked").shown = shown;
             self.changes.sessions.insert((ix, no));
         }
         Ok(no)
@@ -319,7 +431,7 @@ impl State {
         let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("the caller found it");
         let session = &mut active.session;
         let entry = self.changes.entry(ix, no, session, report.received_at);
-        let mut fold = Fold { families: &mut self.families, words: &self.words, now: report.received_at };
+        let mut fold = Fold::new(&mut self.families, &self.words, report.received_at);
         for event in events {
             fold.apply(session, &event);
             entry.events.push(event);

@@ -21,6 +21,8 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant { name: "every-end-is-an-entry-into-its-status", holds: ends_are_entries },
     Invariant { name: "every-failed-turn-has-one-error-type", holds: failures_have_types },
     Invariant { name: "measured-durations-never-exceed-what-is-measured", holds: durations_are_bounded },
+    Invariant { name: "turns-over-never-exceed-turns-begun", holds: ends_have_beginnings },
+    Invariant { name: "failed-model-calls-never-exceed-model-calls", holds: model_failures_are_calls },
     Invariant { name: "failed-tool-calls-never-exceed-tool-calls", holds: tool_failures_are_calls },
 ];
 
@@ -41,17 +43,26 @@ fn observations(state: &State, metric: Metric) -> u64 {
     (0..family.heads().len()).map(|i| family.values(i)[..buckets].iter().sum::<u64>()).sum()
 }
 
+/// The gauges as they should be, by series: from the sessions that are read, and from the places of those put away.
 fn visible(state: &State) -> HashMap<SeriesKey, (u64, i64)> {
     let mut expected: HashMap<SeriesKey, (u64, i64)> = HashMap::new();
+    let mut add = |key: SeriesKey, at: i64| {
+        let entry = expected.entry(key).or_insert((0, at));
+        *entry = (entry.0 + 1, entry.1.min(at));
+    };
     for (_, session) in state.active_sessions() {
         if session.status.is_terminal() || session.progress.gone {
             continue;
         }
         let labels = [state.words.status(session.status), super::Names::NONE];
-        let key = SeriesKey { source: session.source, agent: session.agent, labels };
-        let at = session.since.micros();
-        let entry = expected.entry(key).or_insert((0, at));
-        *entry = (entry.0 + 1, entry.1.min(at));
+        add(SeriesKey { source: session.source, agent: session.agent, labels }, session.since.micros());
+    }
+    let resting = state.resting();
+    let heads = state.families().family(Metric::Sessions).heads();
+    for (series, places) in state.by_status.iter().enumerate() {
+        for (since, _) in places.iter().filter(|(_, no)| resting.contains(no)) {
+            add(heads[series].key, since.micros());
+        }
     }
     expected
 }
@@ -97,4 +108,16 @@ fn durations_are_bounded(state: &State) -> bool {
 
 fn tool_failures_are_calls(state: &State) -> bool {
     sum(state, Metric::ToolCallFailures, |_| true) <= sum(state, Metric::ToolCalls, |_| true)
+}
+
+fn model_failures_are_calls(state: &State) -> bool {
+    sum(state, Metric::ModelCallFailures, |_| true) <= sum(state, Metric::ModelCalls, |_| true)
+}
+
+/// Turns that were under way when counting began end in it without having begun in it.
+fn ends_have_beginnings(state: &State) -> bool {
+    let all = |_: &SeriesKey| true;
+    let counts_all = (0..state.source_count())
+        .all(|ix| state.source(crate::domain::SourceIx(ix as u16)).count_from <= crate::domain::Timestamp::default());
+    !counts_all || sum(state, Metric::TurnsFinished, all) <= sum(state, Metric::TurnsStarted, all)
 }

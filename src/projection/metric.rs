@@ -182,6 +182,12 @@ metrics! {
     ToolCallFailures = 24, Kind::Counter, [Agent, Tool, ErrorType], true;
     /// How long tools took.
     ToolCallDuration = 25, Kind::Histogram(TOOL_CALL), [Agent, Tool], true;
+    /// Calls of a model.
+    ModelCalls = 26, Kind::Counter, [Agent, Model], true;
+    /// Calls of a model that failed.
+    ModelCallFailures = 27, Kind::Counter, [Agent, Model, ErrorType], true;
+    /// How long until a model's first token.
+    TimeToFirstToken = 28, Kind::Histogram(MODEL_CALL), [Agent, Model], true;
     /// Stream events folded.
     EventsIngested = 40, Kind::Counter, [], true;
     /// Stream events that were gone before they could be read.
@@ -202,6 +208,8 @@ metrics! {
     EventWatermark = 48, Kind::Time, [], true;
     /// Stream events of a known type whose content does not fit.
     EventsUndecoded = 49, Kind::Counter, [Reason], true;
+    /// By how many tokens our sums differ from the platform's, over all sessions that were compared.
+    UsageMismatch = 50, Kind::Gauge, [], true;
 }
 
 impl Metric {

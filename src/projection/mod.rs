@@ -15,6 +15,7 @@ mod metric;
 mod names;
 mod session;
 mod snapshot;
+mod standing;
 mod state;
 mod vocabulary;
 
@@ -24,7 +25,7 @@ pub use intake::{Entry, IntakeError};
 pub use invariants::{INVARIANTS, Invariant, broken_invariants};
 pub use metric::{Dimension, Kind, Metric};
 pub use names::{LabelPolicy, Names, OVERFLOW, UNKNOWN};
-pub use session::{LoopState, OpenCall, Progress, Run, Session, SessionHead, Turn};
+pub use session::{LoopState, OpenCall, Progress, Reasoning, Run, Session, SessionHead, Turn};
 pub use snapshot::{Snapshot, SourceView};
 pub use state::{Changes, SourceRecord, State};
 pub use vocabulary::{OTHER_ERROR, Vocabulary};

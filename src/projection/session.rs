@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{CallKey, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp, Verdict};
+use smol_str::SmolStr;
+
+use crate::domain::{
+    COPIED_UNTIL_BORN, CallKey, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp, TurnKey, Usage,
+    Verdict,
+};
 
 /// One session, as far as it was read. It begins with the fields of [`SessionHead`], in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +30,10 @@ pub struct Session {
     pub status: Status,
     /// Since when.
     pub since: Timestamp,
+    /// So many positions at the head of its stream are copies of another session's.
+    pub inherited: u64,
+    /// What the platform wants to be told to go on at the cursor; not a fact, and lost when the log is folded anew.
+    pub bookmark: Option<SmolStr>,
     /// The last status that its stream told in this run.
     pub stream_status: Option<Status>,
     /// When it was first started.
@@ -40,8 +49,8 @@ pub struct Session {
 
     /// The run since the latest (re)start.
     pub run: Run,
-    /// The stretch of work it is in.
-    pub turn: Option<Turn>,
+    /// The stretches of work that are not over, and those that were given up, in the order in which they began.
+    pub open_turns: Vec<Turn>,
     /// Turns begun.
     pub turns: u32,
 
@@ -49,6 +58,10 @@ pub struct Session {
     pub models: Vec<ModelUsage<NameId>>,
     /// Running total of steps.
     pub steps: u64,
+    /// By how many tokens the platform's own sum differed from ours when they were last compared.
+    pub mismatch: u64,
+    /// Events of its stream that were gone before they could be read.
+    pub lost: u64,
     /// Child sessions.
     pub children: Vec<SessionId>,
     /// Half-done steps.
@@ -70,6 +83,10 @@ pub struct SessionHead {
     pub count_from: Timestamp,
     /// How far it was read.
     pub progress: Progress,
+    /// Where it stands.
+    pub status: Status,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// How far a session was read.
@@ -109,10 +126,25 @@ pub struct Run {
 /// A stretch of work, from activation until the session settles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
+    /// Tells it from others that are open; `None` on platforms where only one can be.
+    pub key: Option<TurnKey>,
     /// When it began.
     pub began: Timestamp,
     /// The latest verdict given in it.
     pub verdict: Option<Verdict>,
+    /// It was counted as abandoned: nobody waits for its end, but it may come.
+    pub abandoned: bool,
+}
+
+/// A stretch of thinking, as far as its model calls are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reasoning {
+    /// The model that was named in it.
+    pub model: Option<NameId>,
+    /// A model call was told in it.
+    pub called: bool,
+    /// Its end was counted as a model call: one that is told after it is the same.
+    pub stood_in: bool,
 }
 
 /// A tool call whose end was not seen yet.
@@ -135,6 +167,8 @@ pub struct LoopState {
     pub answered: Vec<Span>,
     /// Tools at work.
     pub calls: Vec<OpenCall>,
+    /// The stretch of thinking it is in, or was in last.
+    pub reasoning: Reasoning,
 }
 
 impl Session {
@@ -149,6 +183,8 @@ impl Session {
             progress: Progress::default(),
             status: Status::Pending,
             since: created_at,
+            inherited: 0,
+            bookmark: None,
             stream_status: None,
             started_at: None,
             finished_at: None,
@@ -156,18 +192,42 @@ impl Session {
             error: None,
             verdict: None,
             run: Run::default(),
-            turn: None,
+            open_turns: Vec::new(),
             turns: 0,
             models: Vec::new(),
             steps: 0,
+            mismatch: 0,
+            lost: 0,
             children: Vec::new(),
             loop_state: LoopState::default(),
         }
     }
 
+    /// What a start needs of it once it is settled.
+    pub fn head(&self) -> SessionHead {
+        let Self { id, source, agent, created_at, count_from, progress, status, since, .. } = self.clone();
+        SessionHead { id, source, agent, created_at, count_from, progress, status, since }
+    }
+
     /// Whether what happened at `at` is counted, or was there before counting began.
     pub fn counts(&self, at: Timestamp) -> bool {
         self.created_at >= self.count_from || at >= self.count_from
+    }
+
+    /// Whether an event at the position before the cursor was copied from another session, where it is counted.
+    pub fn is_copy(&self, at: Timestamp) -> bool {
+        self.progress.cursor <= self.inherited && (self.inherited != COPIED_UNTIL_BORN || at < self.created_at)
+    }
+
+    /// The turn that it is in: the latest that is not over and was not given up.
+    pub fn turn(&self) -> Option<&Turn> {
+        self.open_turns.iter().rfind(|turn| !turn.abandoned)
+    }
+
+    /// All tokens it used, of all kinds and models.
+    pub fn tokens_used(&self) -> u64 {
+        let sum = |usage: &Usage| usage.tokens.input.saturating_add(usage.tokens.output);
+        self.models.iter().map(|row| sum(&row.usage)).fold(0, u64::saturating_add)
     }
 }
 
@@ -183,7 +243,6 @@ mod tests {
         session.children.push(SessionId::new("b"));
         let stored = postcard::to_stdvec(&session).unwrap();
         let head: SessionHead = postcard::from_bytes(&stored).unwrap();
-        let Session { id, source, agent, created_at, count_from, progress, .. } = session;
-        assert_eq!(head, SessionHead { id, source, agent, created_at, count_from, progress });
+        assert_eq!(head, session.head());
     }
 }

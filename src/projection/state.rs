@@ -11,8 +11,9 @@ use super::fold::Fold;
 use super::intake::Entry;
 use super::metric::Metric;
 use super::names::{LabelPolicy, Names};
-use super::session::Session;
+use super::session::{Session, SessionHead};
 use super::snapshot::{Snapshot, SourceView};
+use super::standing::{Place, Standing};
 use super::vocabulary::Vocabulary;
 use crate::domain::{
     Capabilities, Fact, Limits, Mark, NameId, SessionId, SessionNo, SourceIx, Span, Status, Timestamp,
@@ -48,7 +49,7 @@ pub(super) struct Active {
     /// When a list last showed it.
     pub(super) listed_at: Timestamp,
     /// Where it stands in the gauge of sessions by status.
-    shown: Option<(u32, Timestamp)>,
+    pub(super) shown: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub(super) struct Source {
     pub(super) active: HashMap<SessionNo, Active, RandomState>,
     pub(super) walks: BTreeMap<String, Timestamp>,
     pub(super) limits: Limits,
+    /// After how much silence a turn that is not over is given up.
+    pub(super) abandon_turns_after: Option<Span>,
 }
 
 /// What a commit has to make durable.
@@ -112,7 +115,7 @@ pub struct State {
     pub(super) next_no: u32,
     pub(super) changes: Changes,
     /// Sessions by since when they are in their status; one set per series of the gauge.
-    by_status: Vec<BTreeSet<(Timestamp, SessionNo)>>,
+    pub(super) by_status: Vec<BTreeSet<(Timestamp, SessionNo)>>,
     names_saved: usize,
     /// Events that came again, since the start of the process.
     pub(super) duplicates: u64,
@@ -156,6 +159,7 @@ impl State {
             active: HashMap::default(),
             walks: BTreeMap::new(),
             limits: Limits::default(),
+            abandon_turns_after: None,
         });
         self.count_phase(ix, self.words.active, 0);
         self.count_phase(ix, self.words.settled, 0);
@@ -182,13 +186,20 @@ impl State {
     }
 
     /// Says what the platform of a source can tell. Without it no zero series are made for its agents.
-    pub fn attach(&mut self, ix: SourceIx, capabilities: &'static Capabilities) {
-        self.sources[ix.0 as usize].capabilities = Some(capabilities);
+    ///
+    /// Turns about which nothing is heard for longer than `abandon_turns_after` are given up.
+    pub fn attach(&mut self, ix: SourceIx, capabilities: &'static Capabilities, abandon_turns_after: Option<Span>) {
+        let source = &mut self.sources[ix.0 as usize];
+        source.capabilities = Some(capabilities);
+        source.abandon_turns_after = abandon_turns_after;
         let born = self.sources[ix.0 as usize].record.count_from;
         for reason in capabilities.undecoded_reasons {
             let reason = self.names.exact(reason);
             let key = SeriesKey { labels: [reason, Names::NONE], ..SeriesKey::of_source(ix) };
             self.families.seed(Metric::EventsUndecoded, key, born);
+        }
+        if capabilities.checks_usage {
+            self.families.seed(Metric::UsageMismatch, SeriesKey::of_source(ix), born);
         }
         // Gauges are not stored: those of agents known from before begin at zero again.
         let created = self.families.family(Metric::SessionsCreated).heads();
@@ -211,24 +222,27 @@ impl State {
         self.sources[ix.0 as usize].walks.insert(walk.to_owned(), until);
     }
 
-    /// Puts back a session.
+    /// Puts back a session that is still being read.
     pub fn restore_session(&mut self, no: SessionNo, session: Session, now: Timestamp) {
-        let (ix, mark) = (session.source, session.progress.mark);
-        if session.progress.settled {
-            return self.restore_settled(no, ix, session.id, mark);
-        }
+        let ix = session.source;
         self.next_no = self.next_no.max(no.0 + 1);
         let source = &mut self.sources[ix.0 as usize];
-        source.known.insert(session.id.clone(), Known { no, mark, settled: false });
+        source.known.insert(session.id.clone(), Known { no, mark: session.progress.mark, settled: false });
         source.active.insert(no, Active::new(session));
         self.show(ix, no, now);
         self.count_phase(ix, self.words.active, 1);
     }
 
-    /// Puts back a settled session, of which nothing is kept but that it exists.
-    pub fn restore_settled(&mut self, no: SessionNo, ix: SourceIx, id: SessionId, mark: Option<Mark>) {
+    /// Puts back a settled session, of which nothing is kept but that it exists and, unless it has ended, where it
+    /// stands.
+    pub fn restore_settled(&mut self, no: SessionNo, head: SessionHead, now: Timestamp) {
+        let ix = head.source;
         self.next_no = self.next_no.max(no.0 + 1);
-        self.sources[ix.0 as usize].known.insert(id, Known { no, mark, settled: true });
+        if let Some(standing) = Standing::of_head(&head) {
+            self.stand(ix, no, standing, now);
+        }
+        let known = Known { no, mark: head.progress.mark, settled: true };
+        self.sources[ix.0 as usize].known.insert(head.id, known);
         self.count_phase(ix, self.words.settled, 1);
     }
 
@@ -360,7 +374,7 @@ impl State {
 
     /// Folds one log entry into a session that is being rebuilt.
     pub fn refold(&mut self, session: &mut Session, entry: &Entry) {
-        let mut fold = Fold { families: &mut self.families, words: &self.words, now: entry.observed_at };
+        let mut fold = Fold::new(&mut self.families, &self.words, entry.observed_at);
         for event in &entry.events {
             fold.apply(session, event);
         }
@@ -379,7 +393,7 @@ impl State {
     /// The session a log's first fact speaks of.
     pub fn session_of_log(id: SessionId, source: SourceIx, count_from: Timestamp, first: &Entry) -> Option<Session> {
         match first.events.first()?.fact {
-            Fact::Discovered { agent, created_at } => Some(Session::new(id, source, agent, created_at, count_from)),
+            Fact::Discovered { agent, created_at, .. } => Some(Session::new(id, source, agent, created_at, count_from)),
             _ => None,
         }
     }
@@ -412,42 +426,6 @@ impl State {
         self.families.add(Metric::SessionsTracked, key, by, Timestamp::default());
     }
 
-    /// Brings the gauges of sessions by status up to date with one session.
-    pub(super) fn show(&mut self, ix: SourceIx, no: SessionNo, now: Timestamp) {
-        let Some(active) = self.sources[ix.0 as usize].active.get_mut(&no) else { return };
-        let session = &active.session;
-        let hidden = session.status.is_terminal() || session.progress.gone;
-        let wanted = (!hidden).then(|| {
-            let key = gauge_key(ix, session.agent, self.words.status(session.status));
-            (self.families.seed(Metric::Sessions, key, now), session.since)
-        });
-        let shown = std::mem::replace(&mut active.shown, wanted);
-        if shown == wanted {
-            return;
-        }
-        if let Some((series, since)) = shown {
-            self.by_status[series as usize].remove(&(since, no));
-            self.refresh_gauge(series, now);
-        }
-        if let Some((series, since)) = wanted {
-            if self.by_status.len() <= series as usize {
-                self.by_status.resize_with(series as usize + 1, BTreeSet::new);
-            }
-            self.by_status[series as usize].insert((since, no));
-            self.refresh_gauge(series, now);
-        }
-    }
-
-    fn refresh_gauge(&mut self, series: u32, now: Timestamp) {
-        let set = &self.by_status[series as usize];
-        let count = set.len() as u64;
-        let oldest = set.first().map_or(0, |(since, _)| u64::try_from(since.micros()).unwrap_or(0));
-        self.families.set_at(Metric::Sessions, series, count);
-        let key = self.families.family(Metric::Sessions).heads()[series as usize].key;
-        let series = self.families.seed(Metric::OldestInStatus, key, now);
-        self.families.set_at(Metric::OldestInStatus, series, oldest);
-    }
-
     /// Makes every series of an agent that can be told beforehand exist at zero, so that its first increment shows.
     pub(super) fn seed_agent(&mut self, ix: SourceIx, agent: NameId, now: Timestamp) {
         let Some(capabilities) = self.sources[ix.0 as usize].capabilities else { return };
@@ -457,8 +435,11 @@ impl State {
         if self.families.family(Metric::SessionsCreated).heads().len() == before {
             return;
         }
-        for metric in [Metric::TurnsStarted, Metric::Steps, Metric::SessionQueue] {
+        for metric in [Metric::TurnsStarted, Metric::Steps] {
             self.families.seed(metric, created, now);
+        }
+        if capabilities.queues {
+            self.families.seed(Metric::SessionQueue, created, now);
         }
         if capabilities.subagents {
             self.families.seed(Metric::Subagents, created, now);
@@ -489,6 +470,6 @@ impl State {
     }
 }
 
-fn gauge_key(source: SourceIx, agent: NameId, label: NameId) -> SeriesKey {
+pub(super) fn gauge_key(source: SourceIx, agent: NameId, label: NameId) -> SeriesKey {
     SeriesKey { source, agent, labels: [label, Names::NONE] }
 }

@@ -20,6 +20,8 @@ pub struct Vocabulary {
     pub timeout: NameId,
     /// `platform`: the platform says what it costs.
     pub platform_basis: NameId,
+    /// `estimated`: the platform says what it should cost, going by a price list.
+    pub estimated_basis: NameId,
     /// `active`, a phase.
     pub active: NameId,
     /// `settled`, a phase.
@@ -37,6 +39,7 @@ impl Vocabulary {
             other_error: names.exact(OTHER_ERROR),
             timeout: names.exact("timeout"),
             platform_basis: names.exact("platform"),
+            estimated_basis: names.exact("estimated"),
             active: names.exact("active"),
             settled: names.exact("settled"),
         }

@@ -129,7 +129,7 @@ async fn a_report_in_error_is_refused_and_those_beside_it_are_repeated() {
     let disk = Disk::default();
     let running = Running::start(journal(&disk), None);
     let ix = running.attach("one").await.ix;
-    let unknown = vec![Item::ReadUpTo { id: id(77), mark: None }];
+    let unknown = vec![Item::read_up_to(id(77), None)];
     // Sent together, so that some of them stand in the same group.
     let sent: Vec<_> = (0..60)
         .map(|number| {

@@ -1,7 +1,7 @@
 //! The conversations with the platform end, whatever it answers, and never contradict what they said before.
 
-use agent_session_exporter::domain::{Due, Item, Receipt, Report, SourceIx, Status, Timestamp};
-use agent_session_exporter::ingest::platforms::{Account, Platform, connect};
+use agent_session_exporter::domain::{Due, Item, Mark, Receipt, Report, SourceIx, Status, Timestamp};
+use agent_session_exporter::ingest::platforms::{Account, Platform, hcompany};
 use agent_session_exporter::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
 use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
 use bytes::Bytes;
@@ -80,12 +80,12 @@ fn state() -> State {
 
 fn due(ended: bool) -> Due {
     let finished_at = ended.then(|| at(50));
-    Due { id: id(1), cursor: 0, mark: None, adopt: None, ended, finished_at, started_at: None }
+    Due { mark: Some(Mark(1)), ended, finished_at, ..Due::new(id(1), 0) }
 }
 
 fn platform() -> Arc<dyn Platform> {
     let count_from = Timestamp::from_micros(0);
-    connect("hcompany", Account { owner: "me".into(), admits: Arc::new(|_| true), count_from }).expect("it is there")
+    (hcompany::DESCRIPTOR.connect)(Account::new(count_from))
 }
 
 /// Every kind of job, each of a platform that has learnt nothing yet.
@@ -93,7 +93,7 @@ fn jobs() -> Vec<(&'static str, Box<dyn Job>)> {
     vec![
         ("discover", platform().discover(&|_| None, at(0))),
         ("sweep", platform().sweep()),
-        ("limits", platform().limits()),
+        ("limits", platform().limits().expect("there are limits")),
         ("read", platform().read(&due(false))),
         ("read ended", platform().read(&due(true))),
         ("adopt", platform().read(&Due { adopt: Some(at(-10)), ..due(false) })),

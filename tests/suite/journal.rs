@@ -76,13 +76,16 @@ fn a_second_exporter_in_the_same_folder_is_refused() {
 }
 
 #[test]
-fn a_journal_of_a_newer_version_is_refused() {
+fn a_journal_of_another_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path());
-    change_meta(folder.path(), "format", 2);
+    change_meta(folder.path(), "format", 3);
     for opened in [Journal::open(folder.path(), policy()), Journal::open_existing(folder.path(), policy())] {
-        assert!(matches!(opened, Err(JournalError::TooNew { found: 2, .. })), "{opened:?}");
+        assert!(matches!(opened, Err(JournalError::TooNew { found: 3, .. })), "{opened:?}");
     }
+    change_meta(folder.path(), "format", 1);
+    let opened = Journal::open(folder.path(), policy());
+    assert!(matches!(opened, Err(JournalError::TooOld { found: 1, .. })), "{opened:?}");
 }
 
 #[test]
@@ -168,7 +171,7 @@ async fn a_settled_session_that_moves_is_taken_up_where_it_was_left() {
     let listed = running.handle.report(report(ix, 100, vec![row(1, 0, Status::Running, 2)])).await.unwrap();
     assert_eq!(listed.due.iter().map(|due| due.cursor).collect::<Vec<_>>(), [7], "what is folded is not read again");
     let message = Event { at: at(99), fact: Fact::Message };
-    let more = vec![Item::Page { id: id(1), from: 7, events: vec![message] }, page(1, 0)];
+    let more = vec![Item::page(id(1), 7, vec![message]), page(1, 0)];
     running.handle.report(report(ix, 101, more)).await.unwrap();
     let shown = running.stop();
     let counts = [Metric::SessionsCreated, Metric::SessionsReopened, Metric::EventsIngested, Metric::InputTokens];
@@ -211,7 +214,7 @@ async fn retention_takes_the_log_and_leaves_the_totals() {
     let receipt = running.handle.report(report(ix, 90_010, moved)).await.unwrap();
     assert_eq!(receipt.due.iter().map(|due| (due.cursor, due.adopt)).collect::<Vec<_>>(), [(0, Some(at(0)))]);
     let message = Event { at: at(90_005), fact: Fact::Message };
-    let page = vec![page(1, 0), Item::Page { id: id(1), from: 7, events: vec![message] }];
+    let page = vec![page(1, 0), Item::page(id(1), 7, vec![message])];
     running.handle.report(report(ix, 90_011, page)).await.unwrap();
     let counts = |snapshot: &Snapshot| {
         [

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
+use crate::ingest::platforms::{PLATFORMS, SettingKind};
 
 /// One directory with `exporter.yaml` in it, and the environment to read it with.
 struct Case {
@@ -111,7 +112,7 @@ fn every_key_reaches_its_field() {
     };
     assert_eq!(key(&config, 0), "hk-from-file");
     assert_eq!(first.base_url.as_str(), "http://127.0.0.1:9/h");
-    assert_eq!((first.owner, second.owner), (Owner::Me, Owner::MeOrOrganization));
+    assert_eq!((&*first.settings["owner"], &*second.settings["owner"]), ("me", "me-or-organization"));
     assert!(first.agents.admits("xz") && !first.agents.admits("xy") && !first.agents.admits("a"));
     assert_eq!(first.poll_interval, Duration::from_secs(60));
     assert!((first.requests_per_second - 0.5).abs() < f64::EPSILON);
@@ -191,12 +192,16 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
-fn the_words_for_platforms_and_owners_are_read_back() {
-    for (word, platform) in Platform::ALL {
-        assert_eq!(platform.as_str(), word);
-        assert!(BaseUrl::parse(platform.default_base_url()).is_ok());
-    }
-    for (word, owner) in Owner::ALL {
-        assert_eq!(owner.as_str(), word);
+fn what_platforms_say_of_themselves_is_valid() {
+    for platform in PLATFORMS {
+        assert!(BaseUrl::parse(platform.base_url).is_ok(), "{platform:?}");
+        assert_eq!(platform.name, platform.capabilities.platform);
+        for setting in platform.settings.iter().filter(|setting| !setting.default.is_empty()) {
+            let default = match setting.kind {
+                SettingKind::Duration(..) => format!("{}s", setting.default),
+                _ => setting.default.to_owned(),
+            };
+            assert_eq!(source::checked_setting(&default, &setting.kind).as_deref(), Ok(setting.default));
+        }
     }
 }

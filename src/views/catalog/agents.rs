@@ -9,6 +9,7 @@ const OUTCOME: &[&str] = &["source", "platform", "agent", "outcome"];
 const ERROR: &[&str] = &["source", "platform", "agent", "error_type"];
 const MODEL: &[&str] = &["source", "platform", "agent", "model"];
 const MODEL_BASIS: &[&str] = &["source", "platform", "agent", "model", "basis"];
+const MODEL_ERROR: &[&str] = &["source", "platform", "agent", "model", "error_type"];
 const TOOL: &[&str] = &["source", "platform", "agent", "tool"];
 const TOOL_ERROR: &[&str] = &["source", "platform", "agent", "tool", "error_type"];
 const ACCOUNT: &[&str] = &["source", "platform"];
@@ -24,7 +25,7 @@ pub static AGENTS: &[Row] = &[
         "agent_session_status_changes_total",
         STATUS,
         "Entries of sessions into each status: as told by their event streams, ends as confirmed by the platform, queued and \
-         other as seen in lists",
+         other as seen in lists, started when a session is created on a platform where all begin so",
     )
     .folded(Metric::StatusChanges),
     Row::counter(
@@ -121,25 +122,43 @@ pub static AGENTS: &[Row] = &[
     Row::counter(
         "agent_cost_usd_total",
         MODEL_BASIS,
-        "Cost of models in US dollars; basis says where the price is from, platform is the platform itself; unknown costs \
-         add nothing",
+        "Cost of models in US dollars; basis says where the price is from: platform is what the \
+         platform says it is, estimated what the platform takes from a price list; unknown costs add nothing",
     )
     .in_unit(Unit::Usd)
     .folded(Metric::Cost),
+    Row::counter(
+        "agent_model_calls_total",
+        MODEL,
+        "Calls of models, repeated attempts included, on platforms that tell of each call",
+    )
+    .folded(Metric::ModelCalls),
+    Row::counter(
+        "agent_model_call_failures_total",
+        MODEL_ERROR,
+        "Calls of models that failed; error_type is other, since no platform has a closed set of codes for a call",
+    )
+    .folded(Metric::ModelCallFailures),
     Row::histogram(
         "agent_model_call_duration_seconds",
         MODEL,
-        "Seconds from what a model was given to its answer, measured between events of the session; model is unknown where \
-         nothing tells which one answered",
+        "Seconds that calls of models took: as the platform tells, or measured between events of the session; model is \
+         unknown where nothing tells which one answered",
     )
     .folded(Metric::ModelCallDuration),
+    Row::histogram(
+        "agent_model_time_to_first_token_seconds",
+        MODEL,
+        "Seconds from the beginning of a call to the model's first token, where the platform tells",
+    )
+    .folded(Metric::TimeToFirstToken),
     Row::counter("agent_tool_calls_total", TOOL, "Tool calls that models asked for").folded(Metric::ToolCalls),
     Row::counter("agent_tool_call_failures_total", TOOL_ERROR, "Tool calls that ended with an error, by its kind")
         .folded(Metric::ToolCallFailures),
     Row::histogram(
         "agent_tool_call_duration_seconds",
         TOOL,
-        "Seconds from a tool call to its result, measured between events of the session",
+        "Seconds that tool calls took: as the platform tells, or measured between events of the session",
     )
     .folded(Metric::ToolCallDuration),
     Row::gauge(

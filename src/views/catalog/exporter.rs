@@ -123,6 +123,14 @@ pub static EXPORTER: &[Row] = &[
         "Sessions that the platform no longer knows though they had not been read to the end",
     )
     .folded(Metric::SessionsGone),
+    Row::gauge(
+        "agent_session_exporter_usage_mismatch_tokens",
+        SOURCE,
+        "Tokens by which our sums differ from the platform's own, over all sessions at rest; not zero for longer than \
+         the platform takes to add up means that something was lost or doubled",
+    )
+    .in_unit(Unit::Tokens)
+    .folded(Metric::UsageMismatch),
     Row::counter(
         "agent_session_exporter_negative_durations_total",
         SOURCE,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_session_exporter::domain::{Clock, Receipt, Report, SourceIx, Timestamp};
 use agent_session_exporter::ingest::limiter::Limiter;
-use agent_session_exporter::ingest::platforms::{Account, connect};
+use agent_session_exporter::ingest::platforms::{Account, hcompany};
 use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Pass, Poller, Witness};
 use agent_session_exporter::ingest::schedule::Rhythm;
 use agent_session_exporter::ingest::transport::{Answer, Answering, Transport, TransportError};
@@ -101,8 +101,8 @@ impl InPlace {
         let mut state = self.state.lock().expect("no test panics in here");
         let receipt = state
             .take_in(report, &|no| self.journal.session(no).map_err(|e| e.to_string())?.ok_or("missing".to_owned()))
-            .map_err(|error| LedgerError(error.to_string()))?;
-        self.journal.commit(&mut state).map_err(|error| LedgerError(error.to_string()))?;
+            .map_err(|error| LedgerError::Failed(error.to_string()))?;
+        self.journal.commit(&mut state).map_err(|error| LedgerError::Failed(error.to_string()))?;
         state.committed();
         assert_eq!(broken_invariants(&state), [""; 0]);
         Ok(receipt)
@@ -188,10 +188,11 @@ impl Bench {
     }
 
     fn poller(&self) -> Poller {
-        let account = Account { owner: "organization".into(), admits: Arc::new(|_| true), count_from: self.count_from };
+        let mut account = Account::new(self.count_from);
+        account.settings.insert("owner", "organization".into());
         Poller {
             source: self.source,
-            platform: connect("hcompany", account).expect("it is in the registry"),
+            platform: (hcompany::DESCRIPTOR.connect)(account),
             transport: Arc::clone(&self.transport) as _,
             ledger: Arc::clone(&self.ledger) as _,
             witness: Arc::clone(&self.witness) as _,
@@ -205,7 +206,7 @@ impl Bench {
 
     fn rhythm() -> Rhythm {
         let seconds = Duration::from_secs;
-        Rhythm { poll: seconds(5), sweep: seconds(120), limits: seconds(60), concurrency: 4 }
+        Rhythm { poll: seconds(5), sweep: seconds(120), limits: Some(seconds(60)), concurrency: 4 }
     }
 
     /// Polls for so long, and then stops in the middle of whatever it is doing.
@@ -244,6 +245,5 @@ fn record(count_from: Timestamp) -> SourceRecord {
 }
 
 fn attach(state: &mut State, source: SourceIx) {
-    let account = Account { owner: String::new(), admits: Arc::new(|_| true), count_from: Timestamp::default() };
-    state.attach(source, connect("hcompany", account).expect("it is in the registry").capabilities());
+    state.attach(source, hcompany::DESCRIPTOR.capabilities, None);
 }

@@ -53,7 +53,7 @@ impl Folding {
                 key_print: 0,
                 count_from: lives.count_from[source],
             });
-            state.attach(ix, &hcompany::CAPABILITIES);
+            state.attach(ix, hcompany::DESCRIPTOR.capabilities, None);
             sources[source] = ix;
         }
         let mut folding = Self { state, journal, sources, told: BTreeMap::new(), shown: Vec::new() };
@@ -88,7 +88,7 @@ impl Folding {
             Act::Gone => self.told_once(life, act, Item::Gone { id, mark: None }, manner),
             Act::ReadUpTo => {
                 let mark = Some(mark(act));
-                self.told_once(life, act, Item::ReadUpTo { id, mark }, manner);
+                self.told_once(life, act, Item::read_up_to(id, mark), manner);
             }
             Act::Lose(count) => {
                 let to = cursor.saturating_add(*count);
@@ -121,7 +121,7 @@ impl Folding {
             let events: Vec<_> = before.chain(piece.iter().cloned()).collect();
             let begin = from - overlap.len() as u64;
             from = from.saturating_add(piece.len() as u64);
-            self.told_once(life, act, Item::Page { id: id.clone(), from: begin, events }, manner);
+            self.told_once(life, act, Item::page(id.clone(), begin, events), manner);
         }
     }
 
@@ -132,7 +132,7 @@ impl Folding {
         for (position, event) in told.into_iter().enumerate().skip(usize::try_from(cursor).unwrap_or(usize::MAX)) {
             let from = position as u64;
             let item = match event {
-                Some(event) => Item::Page { id: id(turn), from, events: vec![event] },
+                Some(event) => Item::page(id(turn), from, vec![event]),
                 None => Item::Skip { id: id(turn), from, to: from + 1 },
             };
             self.report(life, act, vec![item]);
@@ -190,7 +190,7 @@ impl Folding {
     pub fn restart(&mut self) {
         self.state = self.journal.load(at(0)).expect("the journal is whole");
         for &ix in &self.sources {
-            self.state.attach(ix, &hcompany::CAPABILITIES);
+            self.state.attach(ix, hcompany::DESCRIPTOR.capabilities, None);
         }
     }
 
@@ -283,15 +283,9 @@ fn mark(act: usize) -> Mark {
 }
 
 fn row_of(life: &Life, turn: usize, act: usize, sighting: Sighting) -> Item {
-    Item::Row(Row {
-        id: id(turn),
-        agent: life.agent.clone(),
-        created_at: life.created_at,
-        sighting,
-        // Another one each time: a settled session is looked at again.
-        mark: Mark(1_000_000 + act as u64),
-        always_due: false,
-    })
+    // Another mark each time: a settled session is looked at again.
+    let mark = Mark(1_000_000 + act as u64);
+    Item::Row(Row::new(id(turn), life.agent.clone(), life.created_at, sighting, mark))
 }
 
 fn assert_risen(before: &[Family], after: &[Family]) {

@@ -201,7 +201,7 @@ fn stream_fact(absurd: bool) -> BoxedStrategy<Fact<SmolStr>> {
         2 => Just(Fact::Message),
         3 => Just(Fact::Observed),
         5 => (vec(call(), 0..4), any::<bool>()).prop_map(|(calls, valid)| Fact::Step { calls, valid }),
-        5 => (call(), option::of(error())).prop_map(|(call, error)| Fact::ToolEnded { call, error }),
+        5 => (call(), option::of(error())).prop_map(|(call, error)| Fact::ToolEnded { call, error, took: None }),
         1 => Just(Fact::LoopError),
         5 => usage(absurd).prop_map(|(steps, models)| Fact::Usage { steps, models }),
         2 => verdict().prop_map(Fact::Answered),

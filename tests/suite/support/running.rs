@@ -9,7 +9,7 @@ use agent_session_exporter::domain::{
     Clock, Ending, Event, Fact, Item, Mark, ModelUsage, Report, Row, SessionId, Sighting, SourceIx, Span, Status,
     Timestamp, Tokens, ToolCall, Usage,
 };
-use agent_session_exporter::engine::{Attached, Engine, EngineHandle, Observer};
+use agent_session_exporter::engine::{Attached, Engine, EngineHandle, Entrant, Observer};
 use agent_session_exporter::ingest::platforms::hcompany;
 use agent_session_exporter::journal::{CommitStats, Journal, JournalError};
 use agent_session_exporter::projection::{Metric, Snapshot, SourceRecord};
@@ -83,7 +83,9 @@ impl Running {
             key_print: 0,
             count_from: Timestamp::default(),
         };
-        self.handle.attach(record, &hcompany::CAPABILITIES).await.expect("the engine is at work")
+        let capabilities = hcompany::DESCRIPTOR.capabilities;
+        let entrant = Entrant { record, capabilities, abandon_turns_after: None };
+        self.handle.attach(entrant).await.expect("the engine is at work")
     }
 
     /// What is shown once everything that was acknowledged is.
@@ -116,14 +118,8 @@ pub fn id(number: u32) -> SessionId {
 /// A list row of a session that began `second` seconds in.
 pub fn row(number: u32, second: i64, status: Status, mark: u64) -> Item {
     let finished_at = status.is_terminal().then(|| at(second + 50));
-    Item::Row(Row {
-        id: id(number),
-        agent: "h/web".into(),
-        created_at: at(second),
-        sighting: Sighting { status, since: at(second), started_at: Some(at(second)), finished_at },
-        mark: Mark(mark),
-        always_due: false,
-    })
+    let sighting = Sighting { status, since: at(second), started_at: Some(at(second)), finished_at };
+    Item::Row(Row::new(id(number), "h/web".into(), at(second), sighting, Mark(mark)))
 }
 
 /// The first events of that session: a turn with one step that used ten tokens, and one tool.
@@ -136,12 +132,12 @@ pub fn page(number: u32, second: i64) -> Item {
         Fact::Entered(Status::Running),
         Fact::Observed,
         Fact::Step { calls: vec![call()], valid: true },
-        Fact::ToolEnded { call: call(), error: None },
+        Fact::ToolEnded { call: call(), error: None, took: None },
         Fact::Usage { steps: Some(1), models },
         Fact::StreamEnded(Status::Completed),
     ];
     let events = facts.into_iter().zip(second..).map(|(fact, second)| Event { at: at(second), fact }).collect();
-    Item::Page { id: id(number), from: 0, events }
+    Item::page(id(number), 0, events)
 }
 
 /// Its end as the status confirms it, and the end of its reading.
@@ -150,7 +146,7 @@ pub fn ended(number: u32, second: i64, mark: u64) -> [Item; 2] {
     let ending = Ending { status: Status::Completed, started_at: None, finished_at, error: None, verdict: None };
     [
         Item::Beside { id: id(number), events: vec![Event { at: at(second + 50), fact: Fact::Ended(ending) }] },
-        Item::ReadUpTo { id: id(number), mark: Some(Mark(mark)) },
+        Item::read_up_to(id(number), Some(Mark(mark))),
     ]
 }
 

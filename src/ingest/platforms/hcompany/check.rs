@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::decode;
-use crate::domain::{Span, Timestamp};
+use super::{decode, sessions};
+use crate::domain::{Span, Timestamp, Watch};
 use crate::ingest::Request;
 use crate::ingest::platforms::{Check, Finding};
 
@@ -13,23 +13,27 @@ pub(super) fn questions(owner: &str, now: Timestamp) -> Vec<Check> {
         if !owner.is_empty() {
             query.push(("owner", owner.to_owned()));
         }
-        Request { endpoint: "sessions", path: "/api/v2/sessions".into(), query }
+        vec![sessions(query)]
     };
-    let of_quota = |path: &str| Request { endpoint: "quota", path: path.into(), query: Vec::new() };
+    let of_quota = |path: &str| vec![Request::new("quota", path.into(), Vec::new())];
     // Nothing ends in the future: a server that knows the filter has nothing to show.
     let tomorrow = now.plus(Span::from_secs(86_400)).to_string();
     vec![
-        Check { what: "sessions", request: list(vec![]), judge: sessions },
-        Check { what: "last activity", request: list(vec![]), judge: last_activity },
+        Check { what: "sessions", requests: list(vec![]), judge: listed },
+        Check { what: "last activity", requests: list(vec![]), judge: last_activity },
         Check {
             what: "newer statuses",
-            request: list(vec![("status", "queued".to_owned()), ("status", "awaiting_tool_results".to_owned())]),
+            requests: list(vec![("status", "queued".to_owned()), ("status", "awaiting_tool_results".to_owned())]),
             judge: newer_statuses,
         },
-        Check { what: "created_after", request: list(vec![("created_after", tomorrow.clone())]), judge: created_after },
-        Check { what: "finished_after", request: list(vec![("finished_after", tomorrow)]), judge: finished_after },
-        Check { what: "session limit", request: of_quota("/api/v2/sessions/quota"), judge: session_limit },
-        Check { what: "token limit", request: of_quota("/api/v2/quota/tokens"), judge: token_limit },
+        Check {
+            what: "created_after",
+            requests: list(vec![("created_after", tomorrow.clone())]),
+            judge: created_after,
+        },
+        Check { what: "finished_after", requests: list(vec![("finished_after", tomorrow)]), judge: finished_after },
+        Check { what: "session limit", requests: of_quota("/api/v2/sessions/quota"), judge: session_limit },
+        Check { what: "token limit", requests: of_quota("/api/v2/quota/tokens"), judge: token_limit },
     ]
 }
 
@@ -42,7 +46,7 @@ fn unexpected(status: u16) -> Finding {
     })
 }
 
-fn sessions(status: u16, body: &Bytes) -> Finding {
+fn listed(status: u16, body: &Bytes) -> Finding {
     match (status, decode::list(body)) {
         (200, Ok(page)) => Finding::Good(format!("key accepted, {} sessions", page.total)),
         (200, Err(error)) => Finding::Bad(format!("{error}: is base_url right?")),
@@ -54,7 +58,7 @@ fn last_activity(status: u16, body: &Bytes) -> Finding {
     match (status, decode::list(body)) {
         (200, Ok(page)) => match page.rows.first() {
             None => Finding::Good("no session to look at yet".into()),
-            Some(row) if row.always_due => {
+            Some(row) if row.watch == Watch::EachRound => {
                 Finding::Note("not in lists: every active session is read in every cycle".into())
             }
             Some(_) => Finding::Good("in lists: only sessions that move are read".into()),

@@ -10,7 +10,7 @@ use super::events;
 use super::wire::{self, Text};
 use crate::domain::{
     ConcurrencyLimit, Ending, Event, Fact, Mark, ModelUsage, NanoUsd, Row, SessionId, Sighting, Status, Timestamp,
-    TokenLimit, Tokens, Usage, Verdict,
+    TokenLimit, Tokens, Usage, Verdict, Watch,
 };
 
 /// The error codes H documents; what is not among them is `other`.
@@ -109,7 +109,14 @@ fn row(raw: &RawValue) -> Option<Row> {
         sighting: Sighting { status, since, started_at, finished_at },
         mark: mark(&summary.status, last_activity, started_at, finished_at),
         // Before sessions carried the time of their last activity, only reading them shows whether they moved.
-        always_due: last_activity.is_none() && !status.is_terminal() && status != Status::Queued,
+        watch: if last_activity.is_none() && !status.is_terminal() && status != Status::Queued {
+            Watch::EachRound
+        } else {
+            Watch::OnChange
+        },
+        born: None,
+        inherited: 0,
+        tokens: None,
     })
 }
 

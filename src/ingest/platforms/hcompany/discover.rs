@@ -9,10 +9,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{LIST_SIZE, Learnt, OVERLAP, decode};
+use super::{LIST_SIZE, Learnt, OVERLAP, OWNER, decode, sessions};
 use crate::domain::{Item, Row, SessionId, Span, Timestamp};
 use crate::ingest::platforms::{Account, DISCOVERED, Walked};
-use crate::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
+use crate::ingest::{Failure, Finish, Input, Job, Output, Response};
 
 /// Some servers compare whole seconds.
 const ONE_SECOND: Span = Span::from_secs(1);
@@ -118,8 +118,9 @@ impl Discover {
     fn ask(&self) -> Output {
         let size = self.learnt.list_size();
         let mut query = vec![("size", size.to_string()), ("sort", "created_at".to_owned())];
-        if !self.account.owner.is_empty() {
-            query.push(("owner", self.account.owner.clone()));
+        let owner = self.account.setting(OWNER);
+        if !owner.is_empty() {
+            query.push(("owner", owner.to_owned()));
         }
         let page = match self.walk {
             Walk::Active { page } => {
@@ -139,7 +140,7 @@ impl Discover {
             }
         };
         query.push(("page", page.to_string()));
-        Output::Fetch(Request { endpoint: "sessions", path: "/api/v2/sessions".into(), query })
+        Output::Fetch(sessions(query))
     }
 
     fn answered(&mut self, response: Response) -> Output {
@@ -317,7 +318,7 @@ mod tests {
     use super::*;
 
     fn account() -> Account {
-        Account { owner: String::new(), admits: Arc::new(|_| true), count_from: Timestamp::from_micros(0) }
+        Account::new(Timestamp::from_micros(0))
     }
 
     /// A page with sessions of these numbers, created a second apart, out of `total`.

@@ -92,12 +92,12 @@ fn agent_event(data: &AgentData<'_>) -> Option<Fact<SmolStr>> {
             valid: data.validation_errors.as_ref().is_none_or(Vec::is_empty),
         },
         "tool_result" | "tool_result_event" => {
-            Fact::ToolEnded { call: tool_call(data.tool_req.as_ref()?), error: None }
+            Fact::ToolEnded { call: tool_call(data.tool_req.as_ref()?), error: None, took: None }
         }
         "answer_event" => Fact::Answered(data.outcome.as_ref().map(|outcome| Verdict::from_wire(&outcome.0))),
         "error_event" => match (data.origin.as_ref().map(|origin| &*origin.0), &data.tool_req) {
             (Some(origin @ ("tool" | "tool_validation")), Some(request)) => {
-                Fact::ToolEnded { call: tool_call(request), error: Some(SmolStr::new(origin)) }
+                Fact::ToolEnded { call: tool_call(request), error: Some(SmolStr::new(origin)), took: None }
             }
             _ => Fact::LoopError,
         },

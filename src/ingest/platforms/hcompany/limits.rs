@@ -28,11 +28,7 @@ impl AskLimits {
     fn tokens_or_commit(&mut self) -> Output {
         if Learnt::knows(&self.learnt.token_quota) {
             self.asked = Asked::Tokens;
-            return Output::Fetch(Request {
-                endpoint: "quota_tokens",
-                path: "/api/v2/quota/tokens".into(),
-                query: Vec::new(),
-            });
+            return Output::Fetch(Request::new("quota_tokens", "/api/v2/quota/tokens".into(), Vec::new()));
         }
         self.commit()
     }
@@ -51,11 +47,7 @@ impl Job for AskLimits {
     fn next(&mut self, input: Input) -> Output {
         let response = match input {
             Input::Begin => {
-                return Output::Fetch(Request {
-                    endpoint: "quota",
-                    path: "/api/v2/sessions/quota".into(),
-                    query: Vec::new(),
-                });
+                return Output::Fetch(Request::new("quota", "/api/v2/sessions/quota".into(), Vec::new()));
             }
             Input::Committed(_) | Input::Crowded => return Output::Done(Finish::Well),
             Input::Failed(failure) => return Output::Done(Finish::Failed(failure)),

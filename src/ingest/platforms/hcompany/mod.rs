@@ -18,15 +18,39 @@ pub use decode::{
     status_document, token_quota,
 };
 
-use super::{Account, Check, Platform, Walked};
+use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked, push_segment};
 use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp};
 use crate::ingest::{Job, Request};
 
 /// The value of `platform` in the configuration and of the label.
-pub const NAME: &str = "hcompany";
+const NAME: &str = "hcompany";
+
+/// H's line in the registry.
+pub static DESCRIPTOR: Descriptor = Descriptor {
+    name: NAME,
+    product: "H Company's Agent Platform",
+    base_url: "https://agp.eu.hcompany.ai",
+    // H's SDK reads the first, its older documentation names the second.
+    key_variables: &["HAI_API_KEY", "H_API_KEY"],
+    base_url_variable: "HAI_API_BASE_URL",
+    settings: &[Setting {
+        key: OWNER,
+        kind: SettingKind::OneOf(&["me", "me-in-organization", "organization", "me-or-organization"]),
+        default: "organization",
+        variable: None,
+        // What they list overlaps.
+        tells_accounts_apart: false,
+    }],
+    endpoints: &["sessions", "changes", "events", "status", "session", "quota", "quota_tokens"],
+    capabilities: &CAPABILITIES,
+    connect: |account| Arc::new(HCompany::new(account)),
+};
+
+/// Whose sessions are listed.
+const OWNER: &str = "owner";
 
 /// What H can tell.
-pub const CAPABILITIES: Capabilities = Capabilities {
+const CAPABILITIES: Capabilities = Capabilities {
     platform: NAME,
     statuses: &[
         Status::Queued,
@@ -44,6 +68,8 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     undecoded_reasons: events::REASONS,
     verdicts: true,
     subagents: true,
+    queues: true,
+    checks_usage: false,
 };
 
 /// The most rows a list gives at once; servers of before refuse more than they allow and say so.
@@ -106,10 +132,6 @@ impl HCompany {
 }
 
 impl Platform for HCompany {
-    fn capabilities(&self) -> &'static Capabilities {
-        &CAPABILITIES
-    }
-
     fn discover(&self, walked: Walked<'_>, now: Timestamp) -> Box<dyn Job> {
         Box::new(discover::Discover::cycle(self.account.clone(), Arc::clone(&self.learnt), walked, now))
     }
@@ -122,8 +144,8 @@ impl Platform for HCompany {
         Box::new(discover::Discover::sweep(self.account.clone(), Arc::clone(&self.learnt)))
     }
 
-    fn limits(&self) -> Box<dyn Job> {
-        Box::new(limits::AskLimits::new(Arc::clone(&self.learnt)))
+    fn limits(&self) -> Option<Box<dyn Job>> {
+        Some(Box::new(limits::AskLimits::new(Arc::clone(&self.learnt))))
     }
 
     fn recognise(&self, known: &[SessionId]) -> Box<dyn Job> {
@@ -131,21 +153,19 @@ impl Platform for HCompany {
     }
 
     fn checks(&self, now: Timestamp) -> Vec<Check> {
-        check::questions(&self.account.owner, now)
+        check::questions(self.account.setting(OWNER), now)
     }
+}
+
+/// A question about all sessions.
+fn sessions(query: Vec<(&'static str, String)>) -> Request {
+    Request { speaks_for_key: true, ..Request::new("sessions", "/api/v2/sessions".into(), query) }
 }
 
 /// A question about one session.
 fn of_session(endpoint: &'static str, id: &SessionId, suffix: &str, query: Vec<(&'static str, String)>) -> Request {
     let mut path = String::from("/api/v2/sessions/");
-    // Ids are UUIDs; whatever else a server may call one must not become a path of its own.
-    for byte in id.to_string().bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    push_segment(&mut path, &id.to_string());
     path.push_str(suffix);
-    Request { endpoint, path, query }
+    Request::new(endpoint, path, query)
 }

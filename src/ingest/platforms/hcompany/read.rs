@@ -63,7 +63,8 @@ impl Read {
             limit: CHANGES_LIMIT,
             asked: Asked::Changes,
             told: None,
-            ask_status: due.ended,
+            // One that no list shows any more has ended, or is gone.
+            ask_status: due.ended || due.mark.is_none(),
             started_at: due.started_at,
             finished_at: due.finished_at,
             gave_up: false,
@@ -102,7 +103,7 @@ impl Read {
     }
 
     fn read_up_to(&self) -> Item {
-        Item::ReadUpTo { id: self.id.clone(), mark: self.due.mark }
+        Item::read_up_to(self.id.clone(), self.due.mark)
     }
 
     fn beside(&self, at: Timestamp, fact: Fact<SmolStr>) -> Item {
@@ -177,7 +178,7 @@ impl Read {
         self.told = None;
         self.gave_up = false;
         let newest = page.events.last().map(|event| event.at);
-        let mut items = vec![Item::Page { id: self.id.clone(), from: first, events: page.events }];
+        let mut items = vec![Item::page(self.id.clone(), first, page.events)];
         self.cursor = next;
         if page.status.is_terminal() {
             self.ask_status = true;
@@ -255,7 +256,7 @@ impl Read {
         let first = self.cursor;
         self.cursor += events.len() as u64;
         let then = if self.cursor < until { AfterCommit::History { until, first_at } } else { AfterCommit::Changes };
-        self.commit(vec![Item::Page { id: self.id.clone(), from: first, events }], then)
+        self.commit(vec![Item::page(self.id.clone(), first, events)], then)
     }
 
     fn skip_to(&mut self, until: u64) -> Output {

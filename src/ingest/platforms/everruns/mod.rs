@@ -1,0 +1,210 @@
+//! Everruns: sessions that never end, a numbered stream of events for each, and servers of many ages. What is
+//! particular about it is told in docs/platforms/everruns.md.
+
+mod check;
+mod decode;
+mod discover;
+mod events;
+mod names;
+mod read;
+mod recognise;
+mod route;
+mod walk;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list, stats};
+pub use events::Placed;
+
+use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked};
+use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp};
+use crate::ingest::Job;
+use route::Route;
+use smol_str::SmolStr;
+
+/// The value of `platform` in the configuration and of the label.
+const NAME: &str = "everruns";
+
+/// Everruns' line in the registry.
+pub static DESCRIPTOR: Descriptor = Descriptor {
+    name: NAME,
+    product: "Everruns",
+    base_url: "https://app.everruns.com/api",
+    key_variables: &["EVERRUNS_API_KEY"],
+    base_url_variable: "EVERRUNS_API_URL",
+    settings: &[
+        Setting {
+            key: ORGANIZATION,
+            kind: SettingKind::Id,
+            default: "",
+            variable: Some("EVERRUNS_ORG_ID"),
+            tells_accounts_apart: true,
+        },
+        Setting {
+            key: GENERATIONS,
+            kind: SettingKind::OneOf(&["read", SKIP]),
+            default: "read",
+            variable: None,
+            tells_accounts_apart: false,
+        },
+        Setting {
+            key: ABANDON_TURNS_AFTER,
+            kind: SettingKind::Duration("1m", "365d"),
+            default: "86400",
+            variable: None,
+            tells_accounts_apart: false,
+        },
+    ],
+    endpoints: &["sessions", "agents", "stats", "events", "session"],
+    capabilities: &CAPABILITIES,
+    connect: |account| Arc::new(Everruns::new(account)),
+};
+
+/// Which organization's sessions are watched.
+const ORGANIZATION: &str = "organization_id";
+/// Whether the events that tell each model call are read. They hold the whole prompt, every time.
+const GENERATIONS: &str = "llm_generation";
+const SKIP: &str = "skip";
+/// After how much silence a turn that is not over is given up.
+const ABANDON_TURNS_AFTER: &str = "abandon_turns_after";
+
+/// What Everruns can tell.
+const CAPABILITIES: Capabilities = Capabilities {
+    platform: NAME,
+    statuses: &[Status::Started, Status::Running, Status::AwaitingToolResults, Status::Paused, Status::Idle],
+    error_types: events::ERROR_CODES,
+    undecoded_reasons: events::REASONS,
+    verdicts: false,
+    subagents: false,
+    queues: false,
+    checks_usage: true,
+};
+
+/// The most rows a list gives at once.
+const LIST_SIZE: u64 = 100;
+/// The most events the newer servers give at once.
+const EVENTS_LIMIT: u32 = 1000;
+
+/// What one server was found to do, shared by all jobs of a source.
+#[derive(Debug, Default)]
+struct Learnt {
+    route: Mutex<Option<Route>>,
+    /// Lists by last activity: not known yet, done, or not done.
+    order: AtomicU8,
+    /// The server objects to the newer parameters of lists.
+    plain_lists: AtomicBool,
+    /// The server does not go by `after_sequence`.
+    by_event_id: AtomicBool,
+    /// With a `limit` the server gives the last events, not the first.
+    no_limit: AtomicBool,
+    /// How many events are asked for at once, less one: pages shrink when they come out too large.
+    shrunk: AtomicU32,
+    /// Names of agents by id.
+    agents: Mutex<HashMap<SmolStr, SmolStr>>,
+    /// Which agent a session belongs to, on servers where its path has to say so.
+    homes: Mutex<HashMap<SessionId, SmolStr>>,
+    /// Where the walk through the older part of a long list goes on.
+    rolling: AtomicU64,
+}
+
+/// Whether lists come by last activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Nothing has told yet.
+    Unknown,
+    /// The server does what it is asked for.
+    Activity,
+    /// The server ignores it.
+    Creation,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic elsewhere left is only something learnt: at worst it is learnt again.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Learnt {
+    fn route(&self) -> Option<Route> {
+        locked(&self.route).clone()
+    }
+
+    fn order(&self) -> Order {
+        match self.order.load(Ordering::Relaxed) {
+            1 => Order::Activity,
+            2 => Order::Creation,
+            _ => Order::Unknown,
+        }
+    }
+
+    fn set_order(&self, order: Order) {
+        self.order.store(order as u8, Ordering::Relaxed);
+    }
+
+    fn knows(flag: &AtomicBool) -> bool {
+        flag.load(Ordering::Relaxed)
+    }
+
+    fn learn(flag: &AtomicBool) {
+        flag.store(true, Ordering::Relaxed);
+    }
+
+    fn events_limit(&self) -> u32 {
+        (EVENTS_LIMIT - self.shrunk.load(Ordering::Relaxed)).max(1)
+    }
+
+    fn set_events_limit(&self, limit: u32) {
+        self.shrunk.store(EVENTS_LIMIT - limit.clamp(1, EVENTS_LIMIT), Ordering::Relaxed);
+    }
+}
+
+/// Everruns' side of the polling.
+pub struct Everruns {
+    account: Account,
+    learnt: Arc<Learnt>,
+}
+
+impl Everruns {
+    /// For one account.
+    pub fn new(account: Account) -> Self {
+        Self { account, learnt: Arc::default() }
+    }
+}
+
+impl Platform for Everruns {
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let organization = self.account.setting(ORGANIZATION);
+        if organization.is_empty() { Vec::new() } else { vec![("x-org-id", organization.to_owned())] }
+    }
+
+    fn abandon_turns_after(&self) -> Option<Span> {
+        self.account.span(ABANDON_TURNS_AFTER)
+    }
+
+    fn discover(&self, walked: Walked<'_>, _now: Timestamp) -> Box<dyn Job> {
+        Box::new(discover::Discover::round(self.account.clone(), Arc::clone(&self.learnt), walked))
+    }
+
+    fn read(&self, due: &Due) -> Box<dyn Job> {
+        let skip_generations = self.account.setting(GENERATIONS) == SKIP;
+        Box::new(read::Read::new(due, Arc::clone(&self.learnt), skip_generations))
+    }
+
+    fn sweep(&self) -> Box<dyn Job> {
+        Box::new(discover::Discover::sweep(self.account.clone(), Arc::clone(&self.learnt)))
+    }
+
+    fn limits(&self) -> Option<Box<dyn Job>> {
+        None
+    }
+
+    fn recognise(&self, known: &[SessionId]) -> Box<dyn Job> {
+        Box::new(recognise::Recognise::new(&self.account, Arc::clone(&self.learnt), known))
+    }
+
+    fn checks(&self, _now: Timestamp) -> Vec<Check> {
+        check::questions(&self.account)
+    }
+}

@@ -1,0 +1,73 @@
+//! Facts in words, for an operator who asks what a session did.
+
+use crate::domain::{Fact, ModelCall, NameId};
+
+/// A fact in a few words; `name` gives the text of a name.
+pub(super) fn describe<'a>(fact: &Fact<NameId>, name: &dyn Fn(NameId) -> &'a str) -> String {
+    match fact {
+        Fact::StartRequested => "start requested".into(),
+        Fact::Entered(status) => format!("now {status}"),
+        Fact::StreamEnded(status) => format!("stream ends: {status}"),
+        Fact::Message => "message to the agent".into(),
+        Fact::Observed => "observation".into(),
+        Fact::Step { calls, valid } => {
+            let tools: Vec<&str> = calls.iter().map(|call| name(call.tool)).collect();
+            match (valid, tools.is_empty()) {
+                (false, _) => "step: the model's answer could not be understood".into(),
+                (true, true) => "step".into(),
+                (true, false) => format!("step, asks for {}", tools.join(", ")),
+            }
+        }
+        Fact::ToolStarted(call) => format!("{} started", name(call.tool)),
+        Fact::ToolEnded { call, error: None, .. } => format!("{} done", name(call.tool)),
+        Fact::ToolEnded { call, error: Some(error), .. } => {
+            format!("{} failed ({})", name(call.tool), name(*error))
+        }
+        Fact::LoopError => "recoverable error".into(),
+        Fact::Usage { steps, models } | Fact::Totals { steps, models } => {
+            let models: Vec<String> = models
+                .iter()
+                .map(|row| {
+                    let tokens = row.usage.tokens;
+                    format!("{} {} in, {} out", name(row.model), tokens.input, tokens.output)
+                })
+                .collect();
+            let steps = steps.map_or(String::new(), |steps| format!("{steps} steps; "));
+            format!("so far: {steps}{}", models.join("; "))
+        }
+        Fact::Answered(verdict) => format!("answer ({})", verdict.map_or("no verdict", |it| it.as_str())),
+        Fact::Became(status) => format!("now {status}"),
+        Fact::TurnStarted(_) => "turn begins".into(),
+        Fact::TurnEnded { outcome, error: Some(error), .. } => {
+            format!("turn {} ({})", outcome.as_str(), name(*error))
+        }
+        Fact::TurnEnded { outcome, error: None, .. } => format!("turn {}", outcome.as_str()),
+        Fact::TurnAbandoned(_) => "turn given up: nothing was heard of it for too long".into(),
+        Fact::ReasoningStarted(_) => "thinking begins".into(),
+        Fact::ModelNamed(model) => format!("the model is {}", name(*model)),
+        Fact::ModelCalled(call) => model_call("model call", call, name),
+        Fact::ReasoningEnded(call) => model_call("step", call, name),
+        Fact::Passed(count) => format!("{count} positions hold nothing"),
+        Fact::Checked(tokens) => format!("the platform counts {tokens} tokens"),
+        Fact::Noted => "event without a number".into(),
+        Fact::Unknown => "event of unknown type".into(),
+        Fact::Undecoded(reason) => format!("event that could not be decoded ({})", name(*reason)),
+        Fact::Discovered { agent, .. } => format!("created, agent {}", name(*agent)),
+        Fact::Sighted(sighting) => format!("seen as {}", sighting.status),
+        Fact::Ended(ending) => match ending.error {
+            Some(error) => format!("ended as {} ({})", ending.status, name(error)),
+            None => format!("ended as {}", ending.status),
+        },
+        Fact::Children(children) => format!("has {} child sessions", children.len()),
+        Fact::Lost(count) => format!("{count} events were gone before they could be read"),
+        Fact::Gone => "the platform no longer knows it".into(),
+        Fact::Returned => "the platform knows it again".into(),
+    }
+}
+
+fn model_call<'a>(what: &str, call: &ModelCall<NameId>, name: &dyn Fn(NameId) -> &'a str) -> String {
+    let tokens = call.usage.tokens;
+    let model = call.model.map_or(String::new(), |model| format!(" of {}", name(model)));
+    let failed = call.error.map_or("", |_| ", failed");
+    format!("{what}{model}: {} in, {} out{failed}", tokens.input, tokens.output)
+}
