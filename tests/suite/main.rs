@@ -6,6 +6,7 @@ mod support;
 mod bad_input;
 mod decode;
 mod engine;
+mod everruns;
 mod jobs;
 mod journal;
 mod laws;

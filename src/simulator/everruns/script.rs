@@ -96,7 +96,7 @@ pub(super) enum What {
     CapabilityUsage,
     OutputStarted {
         iteration: u32,
-        model: usize,
+        model: Option<usize>,
     },
     ThinkingStarted,
     ThinkingCompleted,

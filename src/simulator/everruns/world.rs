@@ -64,6 +64,11 @@ impl World {
         &self.options
     }
 
+    /// The id of the one organization, as it stands in paths and headers.
+    pub fn organization(&self) -> String {
+        super::sessions::organization(self)
+    }
+
     /// Whether no session will be created or change any more.
     pub fn is_settled(&self, now: i64) -> bool {
         let shelf = self.shelf_at(now);

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use agent_session_exporter::projection::{Metric, Snapshot};
-use agent_session_exporter::simulator::Truth;
+use serde::Serialize;
 use serde_json::Value;
+
+/// Measures of platforms that tell of turns and calls by themselves.
+const OF_CALLS: [&str; 6] =
+    ["turns_finished", "model_calls", "model_call_failures", "model_call_ms", "first_tokens", "cost_by_basis"];
 
 /// What was told, by name of the measure and label value: one flat list, so that a difference names itself.
 pub type Told = BTreeMap<String, u64>;
@@ -23,6 +27,16 @@ fn by_label(told: &mut Told, snapshot: &Snapshot, measure: &str, metric: Metric,
 fn sum(told: &mut Told, snapshot: &Snapshot, measure: &str, metric: Metric) {
     let family = snapshot.family(metric).expect("every metric has a family");
     told.insert(measure.into(), (0..family.heads().len()).map(|index| family.value(index)).sum());
+}
+
+/// Of histograms by model: what `pick` makes of how many there are and of their sum in microseconds.
+fn observed(told: &mut Told, snapshot: &Snapshot, measure: &str, metric: Metric, pick: fn(u64, u64) -> u64) {
+    let Some(family) = snapshot.family(metric) else { return };
+    for (index, head) in family.heads().iter().enumerate() {
+        let (sum, buckets) = family.values(index).split_last().expect("a histogram has numbers");
+        let name = format!("{measure}[{}]", snapshot.text(head.key.labels[0]));
+        *told.entry(name).or_default() += pick(buckets.iter().sum(), *sum);
+    }
 }
 
 /// What the exporter says.
@@ -46,9 +60,17 @@ fn told(snapshot: &Snapshot) -> Told {
         ("reasoning", Metric::ReasoningTokens),
         ("cost", Metric::Cost),
         ("entries", Metric::StatusChanges),
+        ("cache_write", Metric::CacheWriteTokens),
+        ("turns_finished", Metric::TurnsFinished),
+        ("model_calls", Metric::ModelCalls),
+        ("model_call_failures", Metric::ModelCallFailures),
     ] {
         by_label(&mut told, snapshot, measure, metric, 1);
     }
+    by_label(&mut told, snapshot, "cost_by_basis", Metric::Cost, 2);
+    sum(&mut told, snapshot, "turns_started", Metric::TurnsStarted);
+    observed(&mut told, snapshot, "model_call_ms", Metric::ModelCallDuration, |_, micros| micros / 1000);
+    observed(&mut told, snapshot, "first_tokens", Metric::TimeToFirstToken, |count, _| count);
     by_label(&mut told, snapshot, "agent_steps", Metric::Steps, 0);
     by_label(&mut told, snapshot, "agent_sessions", Metric::SessionsCreated, 0);
     by_label(&mut told, snapshot, "agent_finished", Metric::SessionsFinished, 0);
@@ -88,9 +110,21 @@ fn truly(truth: &Value) -> Told {
             put(format!("{measure}[{label}]"), &value);
         }
     }
+    // Only where the platform tells of turns and calls by themselves.
+    if let Some(count) = truth.get("turns_started") {
+        put("turns_started".into(), count);
+    }
+    for measure in OF_CALLS {
+        for (label, value) in truth.get(measure).and_then(Value::as_object).into_iter().flatten() {
+            put(format!("{measure}[{label}]"), value);
+        }
+    }
     for (model, tokens) in map("tokens") {
-        for measure in ["input", "cached", "output", "reasoning"] {
-            put(format!("{measure}[{model}]"), &tokens[measure]);
+        for measure in ["input", "cached", "cache_write", "output", "reasoning"] {
+            // Not every platform tells of every kind.
+            if let Some(count) = tokens.get(measure) {
+                put(format!("{measure}[{model}]"), count);
+            }
         }
     }
     for (agent, account) in map("by_agent") {
@@ -165,17 +199,21 @@ pub fn scraped(page: &str) -> Told {
 }
 
 /// Every measure in which a snapshot differs from the truth, as `name: told ≠ true`; those in `aside` are left out.
-pub fn differences(snapshot: &Snapshot, truth: &Truth, aside: &[&str]) -> Vec<String> {
+pub fn differences(snapshot: &Snapshot, truth: &impl Serialize, aside: &[&str]) -> Vec<String> {
     compare(&told(snapshot), &serde_json::to_value(truth).expect("it is plain data"), aside)
 }
 
 /// The same for what was told anywhere.
 pub fn compare(told: &Told, truth: &Value, aside: &[&str]) -> Vec<String> {
     let truly = truly(truth);
+    let untold = |name: &str| {
+        (name == "turns_started" || OF_CALLS.iter().any(|measure| name.starts_with(measure)))
+            && truth.get(name.split('[').next().expect("there is a first part")).is_none()
+    };
     let names: std::collections::BTreeSet<&String> = told.keys().chain(truly.keys()).collect();
     names
         .into_iter()
-        .filter(|name| !aside.iter().any(|aside| name.starts_with(aside)))
+        .filter(|name| !aside.iter().any(|aside| name.starts_with(aside)) && !untold(name))
         // The simulator counts only entries that its streams show; these are known from statuses too.
         .filter(|name| {
             !matches!(

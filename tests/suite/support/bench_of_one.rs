@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_session_exporter::domain::{Clock, Receipt, Report, SourceIx, Timestamp};
+use agent_session_exporter::domain::{Clock, Receipt, Report, SourceIx, Span, Timestamp};
 use agent_session_exporter::ingest::limiter::Limiter;
-use agent_session_exporter::ingest::platforms::{Account, hcompany};
+use agent_session_exporter::ingest::platforms::{Account, Descriptor, everruns, hcompany};
 use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Pass, Poller, Witness};
 use agent_session_exporter::ingest::schedule::Rhythm;
 use agent_session_exporter::ingest::transport::{Answer, Answering, Transport, TransportError};
 use agent_session_exporter::ingest::{Failure, Request};
 use agent_session_exporter::journal::Journal;
 use agent_session_exporter::projection::{LabelPolicy, Snapshot, SourceRecord, State, broken_invariants};
-use agent_session_exporter::simulator::{self, SimulateOptions, Simulator};
+use agent_session_exporter::simulator::{self, SimulateOptions, Simulator, Site, World};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -44,17 +44,20 @@ impl Clock for VirtualClock {
     }
 }
 
+/// How long a turn may be silent: longer than any test.
+const PATIENCE: Option<Span> = Some(Span::from_secs(86_400));
+
 pub fn policy() -> LabelPolicy {
     LabelPolicy::default()
 }
 
-struct IntoSimulator {
-    simulator: Arc<Simulator>,
+struct IntoSimulator<W> {
+    simulator: Arc<Simulator<W>>,
     key: String,
     requests: AtomicU64,
 }
 
-impl Transport for IntoSimulator {
+impl<W: Site> Transport for IntoSimulator<W> {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
@@ -131,34 +134,47 @@ impl Witness for Noted {
 }
 
 /// A simulator and an exporter's inside, sharing one virtual clock.
-pub struct Bench {
+pub struct Bench<W: Site = World> {
     pub clock: VirtualClock,
-    pub simulator: Arc<Simulator>,
+    pub simulator: Arc<Simulator<W>>,
     pub ledger: Arc<InPlace>,
     pub witness: Arc<Noted>,
     pub count_from: Timestamp,
     pub disk: Disk,
-    transport: Arc<IntoSimulator>,
+    transport: Arc<IntoSimulator<W>>,
     source: SourceIx,
+    platform: &'static Descriptor,
+    /// The platform's own settings that are not what they are by default.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl Bench {
-    /// Counting from the beginning of time.
+    /// H, counting from the beginning of time.
     pub fn new(options: SimulateOptions) -> Self {
-        Self::counting_from(options, Timestamp::from_micros(0))
-    }
-
-    fn counting_from(options: SimulateOptions, count_from: Timestamp) -> Self {
-        let clock = VirtualClock::start();
         let key = options.api_key.clone();
-        let simulator = Simulator::new(options, START).expect("valid options");
+        Self::around(Simulator::new(options, START).expect("valid options"), key, &hcompany::DESCRIPTOR)
+    }
+}
+
+impl Bench<simulator::everruns::World> {
+    /// Everruns, counting from the beginning of time.
+    pub fn everruns(options: SimulateOptions) -> Self {
+        let key = options.api_key.clone();
+        Self::around(Simulator::everruns(options, START).expect("valid options"), key, &everruns::DESCRIPTOR)
+    }
+}
+
+impl<W: Site> Bench<W> {
+    fn around(simulator: Simulator<W>, key: String, platform: &'static Descriptor) -> Self {
+        let clock = VirtualClock::start();
+        let count_from = Timestamp::from_micros(0);
         let simulator = Arc::new(simulator.with_clock(Arc::new(move || clock.micros())));
         let disk = Disk::default();
         let platter = disk.clone();
         let journal = Journal::with_backend(move || platter.clone(), policy()).expect("a fresh journal");
         let mut state = journal.load(clock.now()).expect("an empty state");
-        let source = state.add_source(record(count_from));
-        attach(&mut state, source);
+        let source = state.add_source(record(platform, count_from));
+        state.attach(source, platform.capabilities, PATIENCE);
         Self {
             clock,
             transport: Arc::new(IntoSimulator { simulator: Arc::clone(&simulator), key, requests: AtomicU64::new(0) }),
@@ -168,6 +184,8 @@ impl Bench {
             count_from,
             disk,
             source,
+            platform,
+            settings: Vec::new(),
         }
     }
 
@@ -182,17 +200,20 @@ impl Bench {
     /// Forgets everything in memory, as a kill does, and reads it back.
     pub fn restart(&mut self) {
         let mut state = self.ledger.journal.load(self.clock.now()).expect("the journal is whole");
-        attach(&mut state, self.source);
+        state.attach(self.source, self.platform.capabilities, PATIENCE);
         let journal = self.ledger.journal.clone();
         self.ledger = Arc::new(InPlace { state: Mutex::new(state), journal });
     }
 
     fn poller(&self) -> Poller {
         let mut account = Account::new(self.count_from);
-        account.settings.insert("owner", "organization".into());
+        for setting in self.platform.settings {
+            account.settings.insert(setting.key, setting.default.to_owned());
+        }
+        account.settings.extend(self.settings.iter().cloned());
         Poller {
             source: self.source,
-            platform: (hcompany::DESCRIPTOR.connect)(account),
+            platform: (self.platform.connect)(account),
             transport: Arc::clone(&self.transport) as _,
             ledger: Arc::clone(&self.ledger) as _,
             witness: Arc::clone(&self.witness) as _,
@@ -234,16 +255,12 @@ impl Bench {
     }
 }
 
-fn record(count_from: Timestamp) -> SourceRecord {
+fn record(platform: &Descriptor, count_from: Timestamp) -> SourceRecord {
     SourceRecord {
         name: "simulated".into(),
-        platform: "hcompany".into(),
+        platform: platform.name.into(),
         account: "http://simulator".into(),
         key_print: 0,
         count_from,
     }
-}
-
-fn attach(state: &mut State, source: SourceIx) {
-    state.attach(source, hcompany::DESCRIPTOR.capabilities, None);
 }

@@ -4,7 +4,9 @@ use serde_json::value::RawValue;
 use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::wire::{Envelope, Generation, Place, Reason, ToolCall, ToolCompleted, ToolStarted, Turn, Usage};
+use super::wire::{
+    Envelope, Generation, Model, Output, Place, Reason, ToolCall, ToolCompleted, ToolStarted, Turn, Usage,
+};
 use crate::domain::{
     CallKey, Event, Fact, ModelCall, NanoUsd, Span, Status, Timestamp, Tokens, TurnKey, TurnOutcome, Usage as Used,
 };
@@ -107,10 +109,12 @@ fn fact(envelope: &Envelope<'_>) -> Option<Fact<SmolStr>> {
         }
         "turn.sealed" => ended(TurnOutcome::Failed, |turn| Some(error_code(turn.reason.as_ref().map(|it| &*it.0))))?,
         "turn.cancelled" => ended(TurnOutcome::Interrupted, |_| None)?,
-        "reason.started" => Fact::ReasoningStarted(named_model(&payload(envelope)?)),
+        "reason.started" => Fact::ReasoningStarted(thinking_model(&payload(envelope)?)),
         "reason.completed" => Fact::ReasoningEnded(reasoning(&payload(envelope)?)),
         "llm.generation" => Fact::ModelCalled(generation(&payload(envelope)?)),
-        "output.message.completed" => named_model(&payload(envelope)?).map_or(Fact::Noted, Fact::ModelNamed),
+        "output.message.started" | "output.message.completed" => {
+            writing_model(&payload(envelope)?).map_or(Fact::Noted, Fact::ModelNamed)
+        }
         "tool.started" | "tool.call_started" => {
             Fact::ToolStarted(tool_call(&payload::<ToolStarted<'_>>(envelope)?.tool_call))
         }
@@ -172,14 +176,24 @@ fn error_code(code: Option<&str>) -> SmolStr {
     SmolStr::new_static(ERROR_CODES.iter().find(|known| code == Some(**known)).unwrap_or(&"other"))
 }
 
-fn named_model(reason: &Reason<'_>) -> Option<SmolStr> {
-    reason.metadata.as_ref()?.model.as_ref().map(|model| SmolStr::new(&model.0))
+fn thinking_model(reason: &Reason<'_>) -> Option<SmolStr> {
+    reason.metadata.as_ref().and_then(model)
+}
+
+fn writing_model(output: &Output<'_>) -> Option<SmolStr> {
+    let said = output.model.as_ref().map(|model| SmolStr::new(&model.0));
+    let of_message = || output.message.as_ref()?.metadata.as_ref().and_then(model);
+    said.or_else(|| output.metadata.as_ref().and_then(model)).or_else(of_message)
+}
+
+fn model(metadata: &Model<'_>) -> Option<SmolStr> {
+    metadata.model.as_ref().map(|model| SmolStr::new(&model.0))
 }
 
 fn reasoning(reason: &Reason<'_>) -> ModelCall<SmolStr> {
     let (usage, estimated) = used(reason.usage.unwrap_or_default());
     ModelCall {
-        model: named_model(reason),
+        model: thinking_model(reason),
         usage,
         estimated,
         took: span(reason.duration_ms),

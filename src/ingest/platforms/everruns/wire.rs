@@ -112,7 +112,7 @@ pub(super) struct Turn<'a> {
     pub reason: Option<Text<'a>>,
 }
 
-/// `reason.*`, and the end of a message.
+/// `reason.*`.
 #[derive(Deserialize)]
 pub(super) struct Reason<'a> {
     #[serde(default)]
@@ -121,6 +121,24 @@ pub(super) struct Reason<'a> {
     pub duration_ms: Option<f64>,
     #[serde(default)]
     pub usage: Option<Usage>,
+    #[serde(borrow, default)]
+    pub metadata: Option<Model<'a>>,
+}
+
+/// `output.message.*`: which model is at work stands in one of three places.
+#[derive(Deserialize)]
+pub(super) struct Output<'a> {
+    #[serde(borrow, default)]
+    pub model: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub metadata: Option<Model<'a>>,
+    #[serde(borrow, default)]
+    pub message: Option<Message<'a>>,
+}
+
+/// A message: what it says is skipped where it stands.
+#[derive(Deserialize)]
+pub(super) struct Message<'a> {
     #[serde(borrow, default)]
     pub metadata: Option<Model<'a>>,
 }

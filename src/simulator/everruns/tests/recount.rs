@@ -98,8 +98,8 @@ impl Recount {
                 *decision = Decision::default();
                 decision.model = data["metadata"]["model"].as_str().map(str::to_owned);
             }
-            "output.message.completed" | "message.agent" => {
-                let named = data["message"]["metadata"]["model"].as_str();
+            "output.message.started" | "output.message.completed" | "message.agent" => {
+                let named = data["model"].as_str().or(data["message"]["metadata"]["model"].as_str());
                 decision.model = decision.model.take().or(named.map(str::to_owned));
             }
             "llm.generation" => {
