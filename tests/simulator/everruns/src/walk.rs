@@ -13,7 +13,9 @@ use crate::{Report, judge};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What one page holds at most.
 const SESSIONS_A_PAGE: usize = 100;
-const EVENTS_A_PAGE: usize = 1000;
+/// Few, so that most sessions take several pages; the vendor's client then reads them at once.
+const EVENTS_A_PAGE: usize = 100;
+const EVENTS_AT_ONCE: u32 = 1000;
 /// How many sessions are read again with the vendor's client.
 const WITH_CLIENT: usize = 25;
 /// How often a request is repeated that met a limit or a fault.
@@ -106,15 +108,14 @@ async fn walk(api: &Api, wanted: usize, report: &mut Report) -> Result<(), Strin
     let vendor = Everruns::with_base_url(api.key.clone(), &api.base).map_err(|e| format!("vendor's client: {e}"))?;
     for listed in &sessions {
         let id = text(listed, "id");
-        report.sessions += 1;
         report.session(listed);
         let alone = api.get(&format!("/v1/sessions/{id}")).await?;
-        report.session(&alone);
+        report.session_again(&alone);
         if text(&alone, "id") != id {
             report.fail("session: id: not the one that was asked for".to_owned());
         }
         let ids = events(api, id, report).await?;
-        // The client refuses a state that it does not know, and the whole list with it.
+        // The client refuses a state that it does not know.
         if report.client_sessions < WITH_CLIENT && judge::session(&alone) == Ok(false) {
             with_client(&vendor, id, &ids, report).await;
         }
@@ -154,11 +155,11 @@ async fn with_client(vendor: &Everruns, id: &str, ids: &[String], report: &mut R
         Ok(_) => report.fail("vendor's client: another session than the one that was asked for".to_owned()),
         Err(e) => report.fail(format!("vendor's client: session: {}", class(&e))),
     }
-    let options = ListEventsOptions { after_sequence: Some(0), limit: Some(1000), ..Default::default() };
+    let options = ListEventsOptions { after_sequence: Some(0), limit: Some(EVENTS_AT_ONCE), ..Default::default() };
     match vendor.events().list_with_options(id, &options).await {
         // More may have come since.
         Ok(list) if list.data.iter().map(|event| &event.id).zip(ids).all(|(now, then)| now == then) => {
-            if list.data.len() < ids.len().min(EVENTS_A_PAGE) {
+            if list.data.len() < ids.len().min(EVENTS_AT_ONCE as usize) {
                 report.fail("vendor's client: events: fewer than without it".to_owned());
             }
         }
