@@ -71,6 +71,7 @@ Exit codes:
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
   agent-session-exporter simulate --platform hcompany --listen 127.0.0.1:18080
+  agent-session-exporter simulate --platform everruns --dialect d3 --listen 127.0.0.1:18081
   HAI_API_KEY=hk-simulated HAI_API_BASE_URL=http://127.0.0.1:18080 agent-session-exporter serve
 
 Exit codes:
@@ -203,11 +204,15 @@ pub struct DemoArgs {
 pub struct SimulateArgs {
     /// Which platform's API to speak
     #[arg(long, value_enum)]
-    pub platform: PlatformName,
+    pub platform: crate::simulator::Platform,
 
     /// Address to serve on, IP:PORT; port 0 picks a free one and prints it
     #[arg(long, value_name = "ADDR")]
     pub listen: String,
+
+    /// The key that callers must send [default: hk-simulated for hcompany, evr_pat_simulated for everruns]
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Option<String>,
 
     /// What happens there.
     #[command(flatten)]
@@ -329,14 +334,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// A platform that can be simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PlatformName {
-    /// H Company's Computer-Use Agents platform.
-    #[value(name = "hcompany")]
-    HCompany,
 }
 
 #[cfg(test)]

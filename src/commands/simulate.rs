@@ -5,21 +5,29 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::cli::{PlatformName, SimulateArgs};
+use crate::cli::SimulateArgs;
 use crate::domain::Clock;
-use crate::simulator::{Simulator, serve};
+use crate::simulator::{Platform, Simulator, Site, serve};
 use crate::telemetry::WallClock;
 
 use super::{Failed, start_logs, until_signal};
 
 pub(super) async fn run(args: SimulateArgs) -> Result<(), Failed> {
     start_logs(args.log)?;
-    let PlatformName::HCompany = args.platform;
-    let key = args.options.api_key.clone();
-    let simulator = Simulator::new(args.options, WallClock.now().micros()).map_err(Failed::wrong)?;
-    let listener = TcpListener::bind(&args.listen)
+    let mut options = args.options;
+    let key = args.api_key.unwrap_or_else(|| args.platform.default_key().to_owned());
+    options.api_key.clone_from(&key);
+    let now = WallClock.now().micros();
+    match args.platform {
+        Platform::HCompany => play(Simulator::new(options, now).map_err(Failed::wrong)?, &args.listen, &key).await,
+        Platform::Everruns => play(Simulator::everruns(options, now).map_err(Failed::wrong)?, &args.listen, &key).await,
+    }
+}
+
+async fn play<W: Site>(simulator: Simulator<W>, listen: &str, key: &str) -> Result<(), Failed> {
+    let listener = TcpListener::bind(listen)
         .await
-        .map_err(|error| Failed::wrong(format!("cannot listen on {}: {error}; give a free IP:PORT", args.listen)))?;
+        .map_err(|error| Failed::wrong(format!("cannot listen on {listen}: {error}; give a free IP:PORT")))?;
     let address = listener.local_addr().map_err(Failed::running)?;
     let shutdown = until_signal()?;
     println!("listening on http://{address}");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::hcompany::Response;
 use super::options::SimulateOptions;
 use super::random::Dice;
+use super::wire::Response;
 
 /// Decides the fate of each request, in the order of their arrival.
 #[derive(Clone, Debug)]
@@ -24,9 +24,40 @@ pub(super) enum Fault {
     /// Nothing happens.
     None,
     /// It is answered by an error before it reaches the platform.
-    Refused(Response),
+    Refused(Refusal),
     /// Its answer arrives late or not whole.
     Harmed(Harm),
+}
+
+/// An error that does not come from the platform's own code; each platform words it its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// 429, with the seconds after which to come again if they are told.
+    TooManyRequests(Option<u32>),
+    /// 500.
+    Internal,
+    /// 502 from a proxy.
+    BadGateway,
+    /// 503.
+    Unavailable,
+    /// 504 from a proxy.
+    GatewayTimeout,
+}
+
+impl Refusal {
+    /// What proxies in front of any platform say; nothing for errors that the platform words itself.
+    pub(super) fn by_proxy(self) -> Option<Response> {
+        match self {
+            Self::Internal => Some(Response::body(500, "text/plain; charset=utf-8", "Internal Server Error")),
+            Self::BadGateway => Some(Response::body(
+                502,
+                "text/html",
+                "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center><h1>502 Bad Gateway</h1></center></body>\r\n</html>\r\n",
+            )),
+            Self::GatewayTimeout => Some(Response::body(504, "text/html", "<html><body>upstream request timeout")),
+            Self::TooManyRequests(_) | Self::Unavailable => None,
+        }
+    }
 }
 
 /// What happens to an answer.
@@ -88,29 +119,14 @@ impl FaultPlan {
         Fault::None
     }
 
-    fn too_many_requests(&self, dice: &mut Dice) -> Response {
-        let body =
-            r#"{"message":"Too many requests","detail":[{"type":"too_many_requests","message":"Too many requests"}]}"#;
-        let response = Response::body(429, "application/json", body);
+    fn too_many_requests(&self, dice: &mut Dice) -> Refusal {
         let pause = dice.between(1, 3);
-        if self.without_retry_after { response } else { response.with("retry-after", pause.to_string()) }
+        Refusal::TooManyRequests((!self.without_retry_after).then_some(pause))
     }
 }
 
-fn server_error(dice: &mut Dice) -> Response {
-    match dice.between(0, 3) {
-        0 => Response::body(500, "text/plain; charset=utf-8", "Internal Server Error"),
-        1 => Response::body(
-            502,
-            "text/html",
-            "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center><h1>502 Bad Gateway</h1></center></body>\r\n</html>\r\n",
-        ),
-        2 => {
-            let body = r#"{"message":"Upstream temporarily unavailable","detail":[{"type":"service_unavailable","message":"Upstream temporarily unavailable"}]}"#;
-            Response::body(503, "application/json", body).with("retry-after", "1")
-        }
-        _ => Response::body(504, "text/html", "<html><body>upstream request timeout"),
-    }
+fn server_error(dice: &mut Dice) -> Refusal {
+    dice.pick(&[Refusal::Internal, Refusal::BadGateway, Refusal::Unavailable, Refusal::GatewayTimeout])
 }
 
 impl Harm {
@@ -134,7 +150,11 @@ mod tests {
         let mut plan = FaultPlan::new(options);
         let fate = |fault| match fault {
             Fault::None => 0,
-            Fault::Refused(response) => response.status,
+            Fault::Refused(refusal) => match refusal {
+                Refusal::TooManyRequests(_) => 429,
+                Refusal::Unavailable => 503,
+                proxied => proxied.by_proxy().map_or(0, |response| response.status),
+            },
             Fault::Harmed(Harm::Dropped(_)) => 1,
             Fault::Harmed(Harm::Truncated(_)) => 2,
             Fault::Harmed(Harm::Slow(_)) => 3,

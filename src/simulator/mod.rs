@@ -58,23 +58,29 @@
 //! One thing is stranger than the real platform on purpose: an agent's name with quotes, a backslash and a line break,
 //! which today's platform would refuse at creation.
 
+pub mod everruns;
 mod faults;
 mod hcompany;
 mod options;
+mod pairs;
 mod random;
 mod script;
 mod server;
 mod session;
+mod site;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod timestamp;
 mod truth;
+mod wire;
 mod world;
 
 pub use faults::FaultPlan;
-pub use hcompany::{PRIVATE, Request, Response, SERVER_NAME, Wait, respond, respond_again};
-pub use options::{Dialect, OptionsError, SimulateOptions};
+pub use hcompany::{PRIVATE, respond, respond_again};
+pub use options::{Dialect, OptionsError, Platform, SimulateOptions};
 pub use server::{Clock, Simulator, serve};
+pub use site::Site;
 pub use truth::{Account, AgentAccount, Tokens, Truth, truth};
+pub use wire::{Request, Response, SERVER_NAME, Wait};
 pub use world::World;

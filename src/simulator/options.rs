@@ -4,6 +4,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::everruns::EverrunsOptions;
+
 /// Upper bound on the text of one observation. Streams are addressed with 32-bit offsets, so a session must stay far below 4 GiB.
 const MAX_OBSERVATION_BYTES: usize = 256 * 1024;
 /// Upper bound on the mean number of steps, for the same reason.
@@ -13,15 +15,81 @@ const MAX_SESSIONS: u64 = 100_000_000;
 /// Sessions older than the start are kept in memory from the first request on.
 const MAX_HISTORY: u64 = 1_000_000;
 
+/// A platform that can be simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// H Company's Computer-Use Agents platform
+    #[value(name = "hcompany")]
+    HCompany,
+    /// Everruns
+    Everruns,
+}
+
+impl Platform {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HCompany => "hcompany",
+            Self::Everruns => "everruns",
+        }
+    }
+
+    /// The key that callers must send unless another is asked for.
+    pub fn default_key(self) -> &'static str {
+        match self {
+            Self::HCompany => "hk-simulated",
+            Self::Everruns => "evr_pat_simulated",
+        }
+    }
+
+    fn dialects(self) -> &'static [Dialect] {
+        match self {
+            Self::HCompany => &[Dialect::Current, Dialect::Old],
+            Self::Everruns => {
+                &[Dialect::Current, Dialect::D0, Dialect::D1, Dialect::D2, Dialect::D3, Dialect::D4, Dialect::Serve]
+            }
+        }
+    }
+}
+
 /// Which generation of the platform to imitate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// The platform as its vendor's packages describe it today.
+    /// The platform as of today; for everruns the same as d4
     #[default]
     Current,
-    /// An earlier deployment: fewer fields, fewer statuses, nested agent events, older error bodies.
+    /// hcompany: an earlier deployment with fewer fields and statuses, nested agent events, older error bodies
     Old,
+    /// everruns 0.3.0: sessions below their agent, no paging, other event names, no usage
+    D0,
+    /// everruns of January 2026: organization and agent in the path, prefixed ids
+    D1,
+    /// everruns of February 2026: GET /v1/sessions, three statuses
+    D2,
+    /// everruns of March to July 2026: event limits, problem+json errors, forks
+    D3,
+    /// everruns since August 2026: list filters, activity, archived sessions
+    D4,
+    /// everruns-serve, the single binary: limit keeps the last events, bad cursors are errors
+    Serve,
+}
+
+impl Dialect {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Old => "old",
+            Self::D0 => "d0",
+            Self::D1 => "d1",
+            Self::D2 => "d2",
+            Self::D3 => "d3",
+            Self::D4 => "d4",
+            Self::Serve => "serve",
+        }
+    }
 }
 
 /// The parameters of a simulated platform. The same seed and parameters always give the same sessions.
@@ -64,8 +132,8 @@ pub struct SimulateOptions {
     /// Seconds after its end at which a session is deleted and answers 404; 0 keeps it for ever
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     pub delete_after: f64,
-    /// The key that callers must send as bearer token
-    #[arg(long, value_name = "KEY", default_value = "hk-simulated")]
+    /// The key that callers must send; on the command line its default depends on the platform.
+    #[arg(skip = Platform::HCompany.default_key())]
     #[serde(skip)]
     pub api_key: String,
     /// Bytes of page text in each observation event
@@ -98,6 +166,9 @@ pub struct SimulateOptions {
     /// Which generation of the platform to imitate
     #[arg(long, value_name = "DIALECT", value_enum, default_value_t = Dialect::Current)]
     pub dialect: Dialect,
+    /// What only Everruns has.
+    #[command(flatten)]
+    pub everruns: EverrunsOptions,
 }
 
 impl Default for SimulateOptions {
@@ -115,7 +186,7 @@ impl Default for SimulateOptions {
             restart_silent_ends: false,
             usage_resets_on_restart: false,
             delete_after: 0.0,
-            api_key: "hk-simulated".to_owned(),
+            api_key: Platform::HCompany.default_key().to_owned(),
             bulk_observation_bytes: 160,
             fault_rate_429: 0.0,
             fault_429_without_retry_after: false,
@@ -126,6 +197,7 @@ impl Default for SimulateOptions {
             evict_after: 0,
             page_drift: false,
             dialect: Dialect::Current,
+            everruns: EverrunsOptions::default(),
         }
     }
 }
@@ -165,12 +237,38 @@ pub enum OptionsError {
         /// The sum of the given shares.
         sum: f64,
     },
+    /// The dialect belongs to another platform.
+    #[error("--dialect {dialect} is not one of {platform}, which has {known}")]
+    ForeignDialect {
+        /// What was given.
+        dialect: &'static str,
+        /// The platform to simulate.
+        platform: &'static str,
+        /// What that platform has.
+        known: String,
+    },
     /// No key would ever be accepted.
     #[error("--api-key is empty, give the key that callers will send")]
     EmptyKey,
 }
 
 impl SimulateOptions {
+    /// The defaults for a platform.
+    pub fn of(platform: Platform) -> Self {
+        Self { api_key: platform.default_key().to_owned(), ..Self::default() }
+    }
+
+    /// The same as [`Self::validate`], and the dialect must be one of the platform's.
+    pub fn validate_for(&self, platform: Platform) -> Result<(), OptionsError> {
+        self.validate()?;
+        if platform.dialects().contains(&self.dialect) {
+            return Ok(());
+        }
+        let known: Vec<&str> = platform.dialects().iter().map(|dialect| dialect.name()).collect();
+        let (dialect, platform, known) = (self.dialect.name(), platform.name(), known.join(", "));
+        Err(OptionsError::ForeignDialect { dialect, platform, known })
+    }
+
     /// Refuses values that cannot be simulated, naming the option and what would be accepted.
     pub fn validate(&self) -> Result<(), OptionsError> {
         let shares = [
@@ -182,6 +280,7 @@ impl SimulateOptions {
             ("fault-rate-cut", self.fault_rate_cut),
             ("fault-rate-slow", self.fault_rate_slow),
         ];
+        self.everruns.validate()?;
         for (option, value) in shares {
             if !(0.0..=1.0).contains(&value) {
                 return Err(OptionsError::NotAShare { option, value });

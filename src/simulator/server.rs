@@ -15,10 +15,11 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::everruns;
 use super::faults::FaultPlan;
-use super::hcompany::{Request, Response, Wait, respond, respond_again};
 use super::options::{OptionsError, SimulateOptions};
-use super::truth::{Truth, truth};
+use super::site::Site;
+use super::wire::{Request, Response, Wait};
 use super::world::World;
 
 /// A clock: microseconds since the Unix epoch.
@@ -30,18 +31,31 @@ const LONGEST_NAP: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A platform that can be served: the world, its faults, and what time it is there.
-pub struct Simulator {
-    world: World,
+pub struct Simulator<W = World> {
+    world: W,
     faults: Mutex<FaultPlan>,
     clock: Clock,
 }
 
 impl Simulator {
-    /// A platform that starts now, calls this moment `epoch_us`, and goes on at the pace of real time.
+    /// H Company's platform. It starts now, calls this moment `epoch_us`, and goes on at the pace of real time.
     pub fn new(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
-        let faults = Mutex::new(FaultPlan::new(&options));
-        let world = World::new(options, epoch_us)?;
-        Ok(Self { world, faults, clock: running_from(epoch_us) })
+        let faults = FaultPlan::new(&options);
+        World::new(options, epoch_us).map(|world| Self::around(world, faults, epoch_us))
+    }
+}
+
+impl Simulator<everruns::World> {
+    /// Everruns, starting now like [`Simulator::new`].
+    pub fn everruns(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
+        let faults = FaultPlan::new(&options);
+        everruns::World::new(options, epoch_us).map(|world| Self::around(world, faults, epoch_us))
+    }
+}
+
+impl<W: Site> Simulator<W> {
+    fn around(world: W, faults: FaultPlan, epoch_us: i64) -> Self {
+        Self { world, faults: Mutex::new(faults), clock: running_from(epoch_us) }
     }
 
     /// Follows another clock instead, for tests that make their own time.
@@ -52,19 +66,19 @@ impl Simulator {
     }
 
     /// The sessions.
-    pub fn world(&self) -> &World {
+    pub fn world(&self) -> &W {
         &self.world
     }
 
     /// The simulator's own account at this moment.
-    pub fn truth(&self, since_us: Option<i64>) -> Truth {
-        truth(&self.world, (self.clock)(), since_us)
+    pub fn truth(&self, since_us: Option<i64>) -> W::Truth {
+        self.world.truth((self.clock)(), since_us)
     }
 
     /// Answers one request now, without delay: a long poll that must wait says so in [`Response::wait`].
     pub fn answer(&self, request: &Request) -> Response {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        respond(&self.world, &mut faults, (self.clock)(), request)
+        self.world.respond(&mut faults, (self.clock)(), request)
     }
 
     /// Answers one request and takes the time that the platform would take.
@@ -90,7 +104,7 @@ impl Simulator {
             }
             let next = wait_now.next_event_us.map_or(wait.deadline_us, |next| next.min(wait.deadline_us));
             tokio::time::sleep(between(now, next).clamp(Duration::from_millis(1), LONGEST_NAP)).await;
-            latest = respond_again(&self.world, (self.clock)(), request);
+            latest = self.world.respond_again((self.clock)(), request);
         }
         latest
     }
@@ -110,7 +124,11 @@ fn between(from_us: i64, to_us: i64) -> Duration {
 }
 
 /// Serves the platform until `shutdown`; a failing connection ends alone.
-pub async fn serve(listener: TcpListener, simulator: Arc<Simulator>, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve<W: Site>(
+    listener: TcpListener,
+    simulator: Arc<Simulator<W>>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
     loop {
         let (socket, peer) = tokio::select! {
@@ -145,16 +163,17 @@ pub async fn serve(listener: TcpListener, simulator: Arc<Simulator>, shutdown: C
     Ok(())
 }
 
-async fn handle(
-    simulator: Arc<Simulator>,
+async fn handle<W: Site>(
+    simulator: Arc<Simulator<W>>,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Announced>, http::Error> {
-    let authorization = request.headers().get(http::header::AUTHORIZATION);
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let request = Request {
         method: request.method().as_str().to_owned(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
-        authorization: authorization.and_then(|value| value.to_str().ok()).map(str::to_owned),
+        authorization: header("authorization"),
+        organization: header("x-org-id"),
     };
     let answer = simulator.answer_in_time(&request).await;
     let mut response = hyper::Response::builder().status(answer.status);

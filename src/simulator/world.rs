@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::hcompany::Stream;
-use super::options::{Dialect, OptionsError, SimulateOptions};
+use super::options::{Dialect, OptionsError, Platform, SimulateOptions};
 use super::script::{self, Id};
 use super::session::Session;
 use super::streams::StreamCache;
@@ -38,13 +38,13 @@ struct Shelf {
     forgotten: Vec<u64>,
     ledger: Ledger,
     next_cleaning: i64,
-    streams: StreamCache,
+    streams: StreamCache<Id, Stream>,
 }
 
 impl World {
     /// A world that starts at `epoch_us`, microseconds since the Unix epoch.
     pub fn new(options: SimulateOptions, epoch_us: i64) -> Result<Self, OptionsError> {
-        options.validate()?;
+        options.validate_for(Platform::HCompany)?;
         let shelf = Shelf {
             next_root: 0,
             sessions: Vec::new(),

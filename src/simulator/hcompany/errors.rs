@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::wire::Response;
+use crate::simulator::faults::Refusal;
+use crate::simulator::wire::Response;
 
 /// One thing wrong with a request's parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,21 @@ pub(super) fn plain(status: u16, message: &str, is_old: bool) -> Response {
         json!({ "message": message, "detail": [{ "type": kind, "message": message }] })
     };
     Response::json(status, &body)
+}
+
+/// A fault on the way.
+pub(super) fn refused(refusal: Refusal) -> Response {
+    if let Some(response) = refusal.by_proxy() {
+        return response;
+    }
+    if let Refusal::TooManyRequests(pause) = refusal {
+        let response = plain(429, "Too many requests", false);
+        return match pause {
+            Some(pause) => response.with("retry-after", pause.to_string()),
+            None => response,
+        };
+    }
+    plain(503, "Upstream temporarily unavailable", false).with("retry-after", "1")
 }
 
 /// The gateway in front of the platform refuses the key.

@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::documents::{UserMessage, answer_value};
 use super::query::Query;
 use super::texts;
-use super::wire::{Request, Response};
 use crate::simulator::script::{Id, Status};
 use crate::simulator::session::Session;
 use crate::simulator::timestamp::rfc3339;
+use crate::simulator::wire::{Request, Response};
 use crate::simulator::world::World;
 
 const OWNERS: [&str; 4] = ["me", "me-in-organization", "organization", "me-or-organization"];

@@ -9,17 +9,16 @@ mod render;
 mod session;
 mod stream;
 mod texts;
-mod wire;
 
 pub(super) use stream::Stream;
 pub use texts::PRIVATE;
-pub use wire::{Request, Response, SERVER_NAME, Wait};
 
 use serde_json::json;
 
 use super::faults::{Fault, FaultPlan};
 use super::timestamp;
 use super::truth::truth;
+use super::wire::{Request, Response};
 use super::world::World;
 use query::Query;
 use session::{ChangesQuery, EventsQuery};
@@ -34,7 +33,7 @@ pub fn respond(world: &World, faults: &mut FaultPlan, now_us: i64, request: &Req
         return respond_again(world, now_us, request);
     }
     match faults.next_fault() {
-        Fault::Refused(response) => response.signed(now_us),
+        Fault::Refused(refusal) => errors::refused(refusal).signed(now_us),
         Fault::Harmed(harm) => {
             let mut response = respond_again(world, now_us, request);
             // A held long poll would make the harm depend on when it ends.

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::errors::{self, Problem};
-use super::wire::Response;
+use crate::simulator::pairs::pairs;
 use crate::simulator::script::Id;
 use crate::simulator::timestamp;
+use crate::simulator::wire::Response;
 
 /// Decoded parameters and the problems found so far.
 pub(super) struct Query {
@@ -16,12 +17,7 @@ pub(super) struct Query {
 impl Query {
     /// Splits and decodes a raw query.
     pub(super) fn new(raw: &str) -> Self {
-        let parts = raw.split('&').filter(|part| !part.is_empty());
-        let pairs = parts.map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            (decode(name), decode(value))
-        });
-        Self { pairs: pairs.collect(), problems: Vec::new() }
+        Self { pairs: pairs(raw), problems: Vec::new() }
     }
 
     /// The value of a parameter that can be given once; of several, the last one counts.
@@ -224,30 +220,6 @@ fn parse_uuid(input: &str) -> Result<Id, String> {
     }
     let value = u128::from_str_radix(&groups.concat(), 16).map_err(|error| error.to_string())?;
     Ok(Id(value))
-}
-
-/// Form decoding: `+` is a blank, `%XX` a byte; anything malformed stays as it is.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = bytes
-            .get(at + 1..at + 3)
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (bytes[at], escaped) {
-            (b'%', Some(byte)) => {
-                decoded.push(byte);
-                at += 3;
-                continue;
-            }
-            (b'+', _) => decoded.push(b' '),
-            (byte, _) => decoded.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]

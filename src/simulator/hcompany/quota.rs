@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::wire::Response;
 use crate::simulator::timestamp::{SECOND, rfc3339};
 use crate::simulator::truth::truth;
+use crate::simulator::wire::Response;
 use crate::simulator::world::World;
 
 /// Sessions run as long as their scripts say; the limit only has to look like one that fits the load.

@@ -11,9 +11,9 @@ use super::list::{group_name, view_url};
 use super::query::Query;
 use super::stream::type_name;
 use super::texts;
-use super::wire::{Request, Response, Wait};
 use crate::simulator::session::Session;
 use crate::simulator::timestamp::{SECOND, rfc3339};
+use crate::simulator::wire::{Request, Response, Wait};
 use crate::simulator::world::World;
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 use super::render::Renderer;
 use crate::simulator::options::SimulateOptions;
 use crate::simulator::script::{Script, What};
+use crate::simulator::streams::Rendered;
 
 /// Rendered events, joined by commas.
 pub(in crate::simulator) struct Stream {
@@ -34,9 +35,10 @@ impl Stream {
         }
         &self.text[self.starts[from] as usize..self.starts[to] as usize - 1]
     }
+}
 
-    /// Memory taken by the text.
-    pub(in crate::simulator) fn len_bytes(&self) -> usize {
+impl Rendered for Stream {
+    fn len_bytes(&self) -> usize {
         self.text.len() + self.starts.len() * 4
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Key {
 }
 
 /// A session's public id, a version 4 UUID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Id(pub(super) u128);
 
 impl Id {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::simulator::timestamp::http_date;
+use super::timestamp::http_date;
 
 /// The `Server` header of every answer: nobody may take it for the real platform.
 pub const SERVER_NAME: &str = "agent-session-exporter-simulator";
@@ -21,6 +21,8 @@ pub struct Request {
     pub query: String,
     /// The `Authorization` header.
     pub authorization: Option<String>,
+    /// The `X-Org-Id` header.
+    pub organization: Option<String>,
 }
 
 impl Request {
@@ -32,6 +34,7 @@ impl Request {
             path: path.to_owned(),
             query: query.to_owned(),
             authorization: Some(format!("Bearer {key}")),
+            organization: None,
         }
     }
 }
@@ -69,7 +72,7 @@ impl Response {
     }
 
     /// A body of some media type.
-    pub(in crate::simulator) fn body(status: u16, media_type: &str, body: impl Into<Bytes>) -> Self {
+    pub(super) fn body(status: u16, media_type: &str, body: impl Into<Bytes>) -> Self {
         Self::empty(status).with(Self::CONTENT_TYPE, media_type).with_body(body.into())
     }
 
@@ -80,7 +83,7 @@ impl Response {
     }
 
     /// Adds a header.
-    pub(in crate::simulator) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }

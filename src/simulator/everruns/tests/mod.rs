@@ -1,0 +1,1 @@
+//! Tests of the simulated Everruns through its public surface, in virtual time.
