@@ -55,6 +55,10 @@ fi
 
 KEY=simulated
 export KEY
-start "$@" simulate --platform everruns --api-key "$KEY" --listen 127.0.0.1:0 --seed 7 --history 200 --sessions 50 \
-    --rate 20 --speed 10
-"$judge" "$base" --sessions 250
+for dialect in d4 d3; do
+    start "$@" simulate --platform everruns --dialect "$dialect" --api-key "$KEY" --listen 127.0.0.1:0 --seed 7 \
+        --history 200 --sessions 50 --rate 20 --speed 10
+    echo "dialect $dialect"
+    "$judge" "$base" --sessions 250
+    stop
+done

@@ -21,7 +21,7 @@
 //! * the published client is older than the platform: it lacks a state and some fields of a session. `judge.rs` lists
 //!   them, and for those the simulator's word stands;
 //! * types and fields that the simulator plants on purpose, to see that a reader gets over them, are counted, not
-//!   judged. `judge.rs` says how their names start;
+//!   judged. `judge.rs` says how their names start. So are ids that are one digit short;
 //! * fields without which the vendor's type decodes may be missing, and numbers may be nonsense.
 
 use std::collections::BTreeMap;
@@ -40,6 +40,7 @@ pub struct Report {
     sessions: usize,
     newer_states: usize,
     client_sessions: usize,
+    short_ids: usize,
     typed: BTreeMap<String, usize>,
     planted: BTreeMap<String, usize>,
     /// how often each failure came up
@@ -47,6 +48,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Judges one event of a simulator, which plants ids that are too short.
+    fn simulated_event(&mut self, raw: &serde_json::Value) {
+        let mut mended = raw.clone();
+        self.short_ids += judge::lengthen_ids(&mut mended);
+        self.event(&mended);
+    }
+
     /// Judges one event.
     fn event(&mut self, raw: &serde_json::Value) {
         let kind = raw.get("type").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
@@ -87,6 +95,7 @@ impl Report {
                 "{} sessions, {} of them in a state newer than the vendor's client, {} read with that client too",
                 self.sessions, self.newer_states, self.client_sessions
             );
+            println!("{} ids in events with one digit less than the vendor's", self.short_ids);
         }
         println!("{events} events of {} types, and {planted} planted ones", self.typed.len());
         for (kind, count) in self.typed.iter().chain(&self.planted) {
