@@ -61,6 +61,7 @@
 pub mod everruns;
 mod faults;
 mod hcompany;
+mod ledger;
 mod options;
 mod pairs;
 mod random;

@@ -11,9 +11,6 @@ use super::script::{Charge, MODELS, ModelTotals, Script, Status, What};
 use super::timestamp;
 use super::world::World;
 
-/// At most this many different `since` are remembered for forgotten sessions; the oldest is recomputed when asked again.
-const MOST_SINCES: usize = 8;
-
 /// Token sums of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tokens {
@@ -120,7 +117,7 @@ pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
 
 impl Account {
     /// Adds what a session did from `from` to `until`, both included.
-    fn add(&mut self, script: &Script, options: &SimulateOptions, from: i64, until: i64) {
+    pub(super) fn add(&mut self, script: &Script, options: &SimulateOptions, from: i64, until: i64) {
         let within = |at: i64| from <= at && at <= until;
         let is_old = options.dialect == Dialect::Old;
         let agent = self.by_agent.entry(script.agent.name.unwrap_or("")).or_default();
@@ -210,47 +207,4 @@ fn price(charge: &Charge) -> Option<u64> {
 
 fn count(counts: &mut BTreeMap<&'static str, u64>, key: &'static str) {
     *counts.entry(key).or_default() += 1;
-}
-
-/// The accounts of sessions that are no longer remembered, one for each `since` that was asked for.
-pub(super) struct Ledger {
-    accounts: Vec<(i64, Account)>,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self { accounts: vec![(i64::MIN, Account::default())] }
-    }
-}
-
-impl Ledger {
-    /// Adds a session that is being forgotten; all it did lies in the past.
-    pub(super) fn add(&mut self, script: &Script, options: &SimulateOptions) {
-        for (since, account) in &mut self.accounts {
-            account.add(script, options, *since, i64::MAX);
-        }
-    }
-
-    /// The account since `since`; when it is asked for the first time, the forgotten scripts are written once more.
-    pub(super) fn account<S: Iterator<Item = Script>>(
-        &mut self,
-        since: i64,
-        options: &SimulateOptions,
-        forgotten: impl FnOnce() -> S,
-    ) -> &Account {
-        let known = self.accounts.iter().position(|(other, _)| *other == since);
-        let index = known.unwrap_or_else(|| {
-            let mut account = Account::default();
-            for script in forgotten() {
-                account.add(&script, options, since, i64::MAX);
-            }
-            if self.accounts.len() > MOST_SINCES {
-                // The first one, which has everything, stays.
-                self.accounts.remove(1);
-            }
-            self.accounts.push((since, account));
-            self.accounts.len() - 1
-        });
-        &self.accounts[index].1
-    }
 }

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::hcompany::Stream;
+use super::ledger::Ledger;
 use super::options::{Dialect, OptionsError, Platform, SimulateOptions};
 use super::script::{self, Id};
 use super::session::Session;
 use super::streams::StreamCache;
 use super::timestamp::SECOND;
-use super::truth::Ledger;
+use super::truth::Account;
 
 /// Deleted sessions are remembered this long. Time may go back by less than that; further back, they would be missing.
 const REMEMBER_DELETED: i64 = 600 * SECOND;
@@ -36,7 +37,7 @@ struct Shelf {
     last_change: i64,
     /// Roots whose whole families were forgotten, and the account of what they did.
     forgotten: Vec<u64>,
-    ledger: Ledger,
+    ledger: Ledger<Account>,
     next_cleaning: i64,
     streams: StreamCache<Id, Stream>,
 }
@@ -106,17 +107,14 @@ impl World {
     }
 
     /// Calls `read` with the sessions still remembered and the account, since `since`, of those forgotten.
-    pub(super) fn audit<R>(
-        &self,
-        now: i64,
-        since: i64,
-        read: impl FnOnce(&[Arc<Session>], &super::truth::Account) -> R,
-    ) -> R {
+    pub(super) fn audit<R>(&self, now: i64, since: i64, read: impl FnOnce(&[Arc<Session>], &Account) -> R) -> R {
         let mut shelf = self.shelf_at(now);
         let created = shelf.sessions.partition_point(|session| session.script.created_at <= now);
         let Shelf { forgotten, ledger, sessions, .. } = &mut *shelf;
-        let account = ledger.account(since, &self.options, || {
-            forgotten.iter().flat_map(|root| script::write_family(&self.options, self.epoch_us, *root))
+        let account = ledger.account(since, |account| {
+            for script in forgotten.iter().flat_map(|root| script::write_family(&self.options, self.epoch_us, *root)) {
+                account.add(&script, &self.options, since, i64::MAX);
+            }
         });
         read(&sessions[..created], account)
     }
@@ -192,7 +190,7 @@ impl Shelf {
         for session in self.sessions.extract_if(.., |session| is_gone(session)) {
             self.by_id.remove(&session.script.id);
             self.streams.remove(session.script.id);
-            self.ledger.add(&session.script, options);
+            self.ledger.add(|account, since| account.add(&session.script, options, since, i64::MAX));
         }
         self.forgotten.extend(&gone);
     }

@@ -61,7 +61,8 @@ impl<'a> Author<'a> {
             exec: 0,
             model,
             context: 0,
-            calls: 0,
+            // A fork goes on after the calls of its origin; there are fewer of them than events.
+            calls: sequence,
             late: Vec::new(),
             unrolled: Sum::default(),
             tally: Tally::default(),

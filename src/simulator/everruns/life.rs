@@ -94,7 +94,13 @@ fn write_from(
             event.stored_at = created_at;
         }
         let sequence = script.events[length - 1].sequence;
-        script.forked_from = Some(Origin { number: parent.number, id: parent.id, agent: parent.agent, sequence });
+        script.forked_from = Some(Origin {
+            number: parent.number,
+            id: parent.id,
+            agent: parent.agent,
+            created_at: parent.created_at,
+            sequence,
+        });
     }
     let mut author = Author::new(options, era, script);
     live(&mut author);

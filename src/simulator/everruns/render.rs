@@ -18,21 +18,37 @@ pub(super) struct Renderer<'a> {
     pub(super) era: Era,
     pub(super) dice: Dice,
     /// The session whose turns and messages are told: another one's in the head of a fork.
-    pub(super) number: u64,
-    pub(super) agent: Option<usize>,
+    teller: Teller,
     /// How many messages there were.
     messages: u32,
-    /// When the current turn began and what it works on.
-    turn_at: i64,
+    /// The message that the current turn works on.
     input: u32,
+}
+
+/// What of a session its events repeat.
+struct Teller {
+    number: u64,
+    id: Id,
+    agent: Option<usize>,
+    created_at: i64,
+}
+
+impl Teller {
+    fn of(script: &Script) -> Self {
+        Self { number: script.number, id: script.id, agent: script.agent, created_at: script.created_at }
+    }
 }
 
 impl<'a> Renderer<'a> {
     pub(super) fn new(script: &'a Script, options: &'a SimulateOptions, era: Era) -> Self {
-        let number = script.forked_from.map_or(script.number, |origin| origin.number);
-        let agent = script.forked_from.map_or(script.agent, |origin| origin.agent);
-        let dice = Dice::new(options.seed, number, 0, "texts");
-        Self { script, options, era, dice, number, agent, messages: 0, turn_at: 0, input: 0 }
+        let teller = script.forked_from.map_or(Teller::of(script), |origin| Teller {
+            number: origin.number,
+            id: origin.id,
+            agent: origin.agent,
+            created_at: origin.created_at,
+        });
+        let dice = Dice::new(options.seed, teller.number, 0, "texts");
+        Self { script, options, era, dice, teller, messages: 0, input: 0 }
     }
 
     /// The id of an event: a copy has another one than its original.
@@ -43,9 +59,8 @@ impl<'a> Renderer<'a> {
     /// The next event, in the order of the script.
     pub(super) fn render(&mut self, index: usize, event: &Event) -> Value {
         if index == self.script.head && index > 0 {
-            self.number = self.script.number;
-            self.agent = self.script.agent;
-            self.dice = Dice::new(self.options.seed, self.number, 0, "texts");
+            self.teller = Teller::of(self.script);
+            self.dice = Dice::new(self.options.seed, self.teller.number, 0, "texts");
             self.messages = 0;
         }
         match event.what {
@@ -53,7 +68,6 @@ impl<'a> Renderer<'a> {
                 self.messages += 1;
                 if kind == Input::Opening {
                     self.input = self.messages;
-                    self.turn_at = event.at;
                 }
             }
             What::OutputStarted { .. } => self.messages += 1,
@@ -86,7 +100,7 @@ impl<'a> Renderer<'a> {
         }
         if event.what == What::TurnCancelled && self.era <= Era::D3 {
             // Older servers say the session's id instead.
-            return self.script.id.show(self.era, "turn");
+            return self.teller.id.show(self.era, "turn");
         }
         self.id("turn", turn).show(self.era, "turn")
     }
@@ -108,12 +122,12 @@ impl<'a> Renderer<'a> {
     }
 
     pub(super) fn id(&self, purpose: &str, part: u32) -> Id {
-        Id::new(self.options.seed, self.number, part, purpose, self.script.created_at)
+        Id::new(self.options.seed, self.teller.number, part, purpose, self.teller.created_at)
     }
 
     /// The agent's id; the single binary makes a new one for every turn.
     pub(super) fn agent_id(&self, event: &Event) -> Option<String> {
-        let agent = self.agent?;
+        let agent = self.teller.agent?;
         if self.era == Era::Serve {
             return Some(self.id("build", event.turn.unwrap_or(0)).show(self.era, "agent"));
         }
@@ -121,7 +135,7 @@ impl<'a> Renderer<'a> {
     }
 
     pub(super) fn agent_name(&self) -> Option<&'static str> {
-        self.agent.map(|agent| AGENTS[agent].name)
+        self.teller.agent.map(|agent| AGENTS[agent].name)
     }
 
     fn context(&self, event: &Event) -> Value {
@@ -138,7 +152,7 @@ impl<'a> Renderer<'a> {
         }
         if place == Place::Span && self.era >= Era::D2 {
             context.insert("trace_id".to_owned(), json!(turn_id));
-            context.insert("span_id".to_owned(), json!(self.event_id(event).hyphenated()));
+            context.insert("span_id".to_owned(), json!(self.id("event-span", event.sequence).hyphenated()));
             context.insert("parent_span_id".to_owned(), json!(self.id("span", event.exec).hyphenated()));
         }
         Value::Object(context)

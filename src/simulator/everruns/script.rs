@@ -57,6 +57,7 @@ pub(super) struct Origin {
     pub(super) number: u64,
     pub(super) id: Id,
     pub(super) agent: Option<usize>,
+    pub(super) created_at: i64,
     pub(super) sequence: u32,
 }
 

@@ -78,7 +78,10 @@ impl Filter {
             && (self.sources.is_empty() || self.sources.iter().any(|source| source == script.source))
             && (self.activities.is_empty() || self.activities.iter().any(|wanted| wanted == activity(script, now)))
             && self.agent.as_ref().is_none_or(|wanted| agent(world, script).as_ref() == Some(wanted))
-            && self.search.as_ref().is_none_or(|wanted| title(world, script).to_lowercase().contains(wanted))
+            && self
+                .search
+                .as_ref()
+                .is_none_or(|wanted| title(world, script).is_some_and(|title| title.to_lowercase().contains(wanted)))
     }
 }
 
@@ -156,8 +159,10 @@ fn agent(world: &World, script: &Script) -> Option<String> {
     script.agent.map(|agent| agent_id(world.options.seed, agent).show(world.era, "agent"))
 }
 
-fn title(world: &World, script: &Script) -> String {
-    texts::wish(&mut Dice::new(world.options.seed, script.number, 0, "title"))
+/// What the session is called, if it is called anything.
+fn title(world: &World, script: &Script) -> Option<String> {
+    let mut dice = Dice::new(world.options.seed, script.number, 0, "title");
+    dice.chance(0.8).then(|| texts::wish(&mut dice))
 }
 
 /// The status as the wire says it: the single binary does not know sessions that only started.
@@ -184,12 +189,11 @@ fn row(world: &World, script: &Script, now: i64) -> Value {
     let era = world.era;
     let mut dice = Dice::new(world.options.seed, script.number, 0, "row");
     let at = |time: i64| moment(era, time);
-    let is_titled = dice.chance(0.8);
     let mut row = json!({
         "id": script.id.show(era, "session"),
         "agent_id": agent(world, script),
         "status": status(world, script, now),
-        "title": is_titled.then(|| title(world, script)),
+        "title": title(world, script),
         "tags": if dice.chance(0.4) { vec![texts::mark(&mut dice)] } else { vec![] },
         "created_at": at(script.created_at),
     });
@@ -253,7 +257,7 @@ pub(super) fn document(world: &World, now: i64, script: &Script) -> Response {
         "harness_id": Id::new(world.options.seed, script.number, 0, "harness", script.created_at).show(world.era, "harness"),
         "build_id": format!("{:064x}", script.id.0),
         "status": status(world, script, now),
-        "title": title(world, script),
+        "title": title(world, script).unwrap_or_default(),
         "tags": [texts::PRIVATE[0]],
         "created_at": moment(world.era, script.created_at),
         "updated_at": moment(world.era, script.updated_at(now)),

@@ -114,8 +114,8 @@ pub struct Truth {
 /// The account at `now`, of everything or of what happened at `since` or later.
 pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
     let from = since.unwrap_or(i64::MIN);
-    let account = world.read(now, |sessions| {
-        let mut account = Account::default();
+    let account = world.audit(now, from, |sessions, forgotten| {
+        let mut account = forgotten.clone();
         for script in sessions {
             account.add(script, world.era, from, now);
             if script.is_visible(now) {
@@ -146,7 +146,7 @@ struct Call<'a> {
 
 impl Account {
     /// Adds what a session did from `from` to `until`, both included.
-    fn add(&mut self, script: &Script, era: Era, from: i64, until: i64) {
+    pub(super) fn add(&mut self, script: &Script, era: Era, from: i64, until: i64) {
         let within = |at: i64| from <= at && at <= until;
         let name = script.agent.map_or("", |agent| AGENTS[agent].name);
         if within(script.created_at) {

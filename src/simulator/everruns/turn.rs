@@ -108,11 +108,7 @@ pub(super) fn write(author: &mut Author, is_first: bool, turns: u32) -> bool {
             match plot {
                 Plot::Cancelled => return cancel(author, &missing),
                 Plot::Open => return stay_open(author),
-                Plot::Budget => {
-                    if !wait_for_budget(author) {
-                        return false;
-                    }
-                }
+                Plot::Budget if !wait_for_budget(author) => return false,
                 Plot::Approval => {
                     if !wait_for_approval(author, &missing) {
                         return false;

@@ -8,8 +8,14 @@ use super::ids::Id;
 use super::life;
 use super::script::Script;
 use super::stream::Stream;
+use super::truth::Account;
+use crate::simulator::ledger::Ledger;
 use crate::simulator::options::{OptionsError, Platform, SimulateOptions};
 use crate::simulator::streams::StreamCache;
+use crate::simulator::timestamp::SECOND;
+
+/// Deleted sessions are remembered this long. Time may go back by less than that; further back, they would be missing.
+const REMEMBER_DELETED: i64 = 600 * SECOND;
 
 /// The platform, without its clock and its wire.
 pub struct World {
@@ -28,6 +34,10 @@ struct Shelf {
     by_id: HashMap<Id, Arc<Script>>,
     /// The last change of any session written so far.
     last_change: i64,
+    /// Numbers of the sessions that were forgotten, and the account of what they did.
+    forgotten: Vec<u64>,
+    ledger: Ledger<Account>,
+    next_cleaning: i64,
     streams: StreamCache<Id, Stream>,
 }
 
@@ -41,6 +51,9 @@ impl World {
             sessions: Vec::new(),
             by_id: HashMap::new(),
             last_change: i64::MIN,
+            forgotten: Vec::new(),
+            ledger: Ledger::default(),
+            next_cleaning: i64::MIN,
             streams: StreamCache::default(),
         };
         Ok(Self { options, era, epoch_us, shelf: Mutex::new(shelf) })
@@ -81,6 +94,28 @@ impl World {
         stream
     }
 
+    /// Calls `read` with the sessions still remembered and the account, since `since`, of those forgotten.
+    pub(super) fn audit<R>(&self, now: i64, since: i64, read: impl FnOnce(&[Arc<Script>], &Account) -> R) -> R {
+        let mut shelf = self.shelf_at(now);
+        let created = shelf.sessions.partition_point(|script| script.created_at <= now);
+        let Shelf { forgotten, ledger, sessions, .. } = &mut *shelf;
+        let account = ledger.account(since, |account| {
+            for number in forgotten {
+                account.add(&self.write(*number), self.era, since, i64::MAX);
+            }
+        });
+        read(&sessions[..created], account)
+    }
+
+    /// How many sessions are kept in memory.
+    pub fn remembered(&self) -> usize {
+        self.shelf().sessions.len()
+    }
+
+    fn write(&self, number: u64) -> Script {
+        life::write(&self.options, self.era, self.epoch_us, number)
+    }
+
     fn count(&self) -> u64 {
         match self.options.sessions {
             0 => u64::MAX,
@@ -102,12 +137,29 @@ impl World {
             if is_live && life::arrival(&self.options, self.epoch_us, number) > now {
                 break;
             }
-            let script = Arc::new(life::write(&self.options, self.era, self.epoch_us, number));
+            let script = Arc::new(self.write(number));
             shelf.last_change = shelf.last_change.max(script.last_change());
             shelf.by_id.insert(script.id, script.clone());
             shelf.sessions.push(script);
             shelf.next += 1;
         }
+        if now >= shelf.next_cleaning {
+            shelf.forget_deleted(now, self.era);
+            shelf.next_cleaning = now + REMEMBER_DELETED / 10;
+        }
         shelf
+    }
+}
+
+impl Shelf {
+    /// Forgets sessions that were deleted long ago. An endless run that deletes has bounded memory.
+    fn forget_deleted(&mut self, now: i64, era: Era) {
+        let is_gone = |script: &mut Arc<Script>| script.deleted_at.is_some_and(|at| at < now - REMEMBER_DELETED);
+        for script in self.sessions.extract_if(.., is_gone) {
+            self.by_id.remove(&script.id);
+            self.streams.remove(script.id);
+            self.ledger.add(|account, since| account.add(&script, era, since, i64::MAX));
+            self.forgotten.push(script.number);
+        }
     }
 }
