@@ -1,8 +1,8 @@
 //! A simulated agent platform: the other side of the wire, for trying the exporter and for judging it.
 //!
-//! It serves the read part of H Company's agent API over HTTP, with sessions that are born, queue, run, pause, wait,
-//! fail, end and start again, and it keeps its own account of them (`GET /_truth`), added up from the scripts and never
-//! from what the API said. An exporter that lost nothing and doubled nothing arrives at the same numbers. For that
+//! It serves the read part of H Company's agent API over HTTP, or that of Everruns ([`everruns`]), with sessions that
+//! are born, queue, run, pause, wait, fail, end and start again, and it keeps its own account of them (`GET /_truth`),
+//! added up from the scripts and never from what the API said. An exporter that lost nothing and doubled nothing arrives at the same numbers. For that
 //! judgement to be worth something, nothing here uses any other module of this crate.
 //!
 //! # How it is built
@@ -10,7 +10,8 @@
 //! A session's whole life is written in advance from the seed (`script`): no clock ticks anywhere. What the platform
 //! shows at some time is the part of the scripts up to then (`world`, `session`); the answer to a request is a function
 //! of world, time and request (`hcompany`), spoilt now and then by faults that depend on the seed and the request's
-//! number only (`faults`). Around it lies a thin HTTP server (`server`). A test that brings its own clock sees the same
+//! number only (`faults`). Around it lies a thin HTTP server (`server`), the same for every platform (`site`); what
+//! follows is about H Company's, the other one has its own folder with the same parts. A test that brings its own clock sees the same
 //! sessions as a user who waits for them.
 //!
 //! ```

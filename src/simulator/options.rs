@@ -103,6 +103,7 @@ pub struct SimulateOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub sessions: u64,
     /// Sessions that had already finished before the start, children not counted; some of them restart after it
+    /// (everruns: that had been created)
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub history: u64,
     /// New sessions per second

@@ -166,6 +166,7 @@ impl<'a> Author<'a> {
                 self.script.events[index].stored_at = overtaken_at + delay;
             }
         }
+        self.script.is_punctual = self.script.events.is_sorted_by_key(|event| event.stored_at);
         self.script.updates.sort_unstable();
         self.script.roll_ups.sort_by_key(|(at, _)| *at);
         self.script

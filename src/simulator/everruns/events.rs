@@ -256,6 +256,9 @@ fn is_there(world: &World, script: &Script, now: i64, index: usize) -> bool {
 
 /// How many events of a session can be read.
 pub(super) fn count(world: &World, script: &Script, now: i64) -> usize {
+    if script.is_punctual && world.options.everruns.retention == 0.0 {
+        return script.events.partition_point(|event| event.stored_at <= now);
+    }
     (0..script.events.len()).filter(|index| is_there(world, script, now, *index)).count()
 }
 

@@ -77,6 +77,7 @@ fn write_from(
         created_at,
         statuses: vec![(created_at, Status::Started)],
         events: Vec::new(),
+        is_punctual: true,
         head: 0,
         forked_from: None,
         roll_ups: Vec::new(),
@@ -115,7 +116,8 @@ fn live(author: &mut Author) {
         // Created and never used.
         return;
     }
-    let talks = author.dice.chance(author.options.interactive_share.max(0.35));
+    // Conversations are more usual here than on platforms where a session is a task.
+    let talks = author.dice.chance((author.options.interactive_share * 2.5).min(1.0));
     let turns = if talks { author.dice.between(2, 5) } else { 1 };
     for number in 1..=turns {
         let goes_on = turn::write(author, number == 1, turns);

@@ -38,6 +38,8 @@ pub(super) struct Script {
     pub(super) statuses: Vec<(i64, Status)>,
     /// Ascending by sequence and time.
     pub(super) events: Vec<Event>,
+    /// Whether events can be read in the same order as they are numbered.
+    pub(super) is_punctual: bool,
     /// The first so many events are a copy of another session's.
     pub(super) head: usize,
     pub(super) forked_from: Option<Origin>,

@@ -102,7 +102,7 @@ pub(super) fn write(author: &mut Author, is_first: bool, turns: u32) -> bool {
     let iterations = if plot == Plot::Crash { iterations.max(3) } else { iterations };
     let special = author.dice.between(1, iterations);
     for iteration in 1..=iterations {
-        author.tally.iterations = iteration;
+        author.tally.iterations += 1;
         digress(author);
         if iteration == special {
             match plot {

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{EPOCH, KEY, busy, changes, rows, seconds, text};
-use crate::simulator::{SimulateOptions, Simulator, serve};
+use crate::simulator::{Platform, Request, SimulateOptions, Simulator, serve};
 
 /// A served simulator whose clock the test turns.
 struct Running {
@@ -122,4 +122,32 @@ async fn faults_are_answers_too() {
         );
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["429", "500", "502", "503", "504"]);
+}
+
+#[tokio::test]
+async fn serves_another_platform_too() {
+    let options = SimulateOptions { sessions: 5, ..SimulateOptions::of(Platform::Everruns) };
+    let simulator = Arc::new(Simulator::everruns(options, EPOCH).unwrap().with_clock(Arc::new(|| seconds(60.0))));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(serve(listener, simulator.clone(), shutdown.clone()));
+    let organization = simulator.answer(&Request::get("/_simulator", ""));
+    let organization: serde_json::Value = serde_json::from_slice(&organization.body).unwrap();
+    let own = text(&organization["organization"]);
+    for (organization, status) in [(own.as_str(), "200 OK"), ("org_other", "403 Forbidden")] {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let key = Platform::Everruns.default_key();
+        let request = format!(
+            "GET /api/v1/sessions HTTP/1.1\r\nhost: x\r\nauthorization: ApiKey {key}\r\nx-org-id: {organization}\r\n\
+             connection: close\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    assert!(simulator.truth(None).account.sessions > 20);
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
 }

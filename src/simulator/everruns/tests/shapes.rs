@@ -62,15 +62,15 @@ fn payloads_have_what_recorded_ones_have() {
 }
 
 /// All streams of a default world of some hundred sessions.
-fn streams(dialect: Dialect) -> Vec<(Value, Vec<Value>)> {
-    let options = SimulateOptions { history: 100, sessions: 500, ..speaking(dialect) };
+fn streams(dialect: Dialect, sessions: u64) -> Vec<(Value, Vec<Value>)> {
+    let options = SimulateOptions { history: 50, sessions, ..speaking(dialect) };
     let world = world(SimulateOptions { interactive_share: 0.15, steps: 12, ..options });
-    sessions(&world, END).into_iter().map(|(row, path)| (row, events(&world, END, &path))).collect()
+    super::sessions(&world, END).into_iter().map(|(row, path)| (row, events(&world, END, &path))).collect()
 }
 
 #[test]
 fn everything_that_can_happen_happens() {
-    let streams = streams(Dialect::D4);
+    let streams = streams(Dialect::D4, 300);
     let has = |what: &str, is_it: &dyn Fn(&Value, &[Value]) -> bool| {
         let count = streams.iter().filter(|(row, events)| is_it(row, events)).count();
         assert!(count > 0, "no session: {what}");
@@ -164,7 +164,7 @@ fn a_fork_repeats_its_origin() {
 
 #[test]
 fn the_oldest_dialect_has_its_own_names() {
-    let streams = streams(Dialect::D0);
+    let streams = streams(Dialect::D0, 60);
     let told: BTreeSet<&str> = streams.iter().flat_map(|(_, events)| kinds(events)).collect();
     for (newer, older) in [
         ("input.message", "message.user"),
@@ -211,7 +211,7 @@ fn generations_can_be_large() {
 #[test]
 fn every_text_carries_a_mark() {
     for dialect in DIALECTS {
-        let world = world(speaking(dialect));
+        let world = world(SimulateOptions { sessions: 30, history: 10, ..speaking(dialect) });
         for (row, path) in sessions(&world, END) {
             for name in ["title", "preview", "output_preview", "run_summary"] {
                 assert!(row[name].as_str().is_none_or(|text| PRIVATE.iter().any(|mark| text.contains(mark))), "{row}");
