@@ -77,7 +77,7 @@ pub(super) fn data(r: &mut Renderer, event: &Event) -> Value {
                     "tool_call": requested,
                     "tool_call_fingerprint": fingerprint(*call),
                     "narration": format!("Running {}", texts::spoken(*call)),
-                    "side_effect_class": "at_most_once",
+                    "side_effect_class": "AtMostOnce",
                 })
             }
         }
@@ -101,7 +101,7 @@ pub(super) fn data(r: &mut Renderer, event: &Event) -> Value {
         }
         What::CallRequested(call) => json!({
             "tool_calls": [tool_request(*call)],
-            "tool_summaries": [{ "id": call_id(*call), "name": TOOLS[call.tool], "summary": texts::mark(&mut r.dice) }],
+            "tool_summaries": [{ "id": call_id(*call), "name": TOOLS[call.tool], "narration": texts::mark(&mut r.dice) }],
             "headline": "Running Approve Tool Call",
             "completed_headline": "Ran Approve Tool Call",
         }),
@@ -144,14 +144,23 @@ pub(super) fn data(r: &mut Renderer, event: &Event) -> Value {
         What::BudgetPaused => budget(r, 0.0),
         What::BudgetResumed => budget(r, 20.0),
         What::Compacted { model } => json!({
-            "reason": "proactive_budget",
             "trigger": "context_budget",
             "strategy_used": "summarize",
             "model": MODELS[*model].name,
             "messages_before": 40,
             "messages_after": 6,
+            "duration_ms": 1_200,
         }),
-        What::Unknown { variant: 0 } => json!({ "task": { "id": "task_1", "title": texts::mark(&mut r.dice) } }),
+        What::Unknown { variant: 0 } => json!({ "task": {
+            "id": "task_1",
+            "session_id": r.script.id.show(r.era, "session"),
+            "kind": "subagent",
+            "display_name": texts::mark(&mut r.dice),
+            "spec": {},
+            "state": "queued",
+            "created_at": "2026-01-01T00:00:00Z",
+            "updated_at": "2026-01-01T00:00:00Z",
+        } }),
         What::Unknown { .. } => json!({ "payload": [texts::mark(&mut r.dice)], "level": 3 }),
     };
     Renderer::lean(data)
@@ -163,6 +172,12 @@ fn harness(r: &Renderer) -> String {
 
 fn model_id(r: &Renderer, model: usize) -> String {
     Id::new(r.options.seed, model as u64, 0, "model", 0).show(r.era, "model")
+}
+
+/// Which model answers. Here, unlike in generations, ids are bare UUIDs and the provider has no name.
+fn answering(r: &Renderer, model: usize) -> Value {
+    let provider = Id::new(r.options.seed, model as u64, 0, "provider", 0).hyphenated();
+    json!({ "model": MODELS[model].name, "provider_id": provider })
 }
 
 fn budget(r: &mut Renderer, balance: f64) -> Value {
@@ -188,7 +203,9 @@ fn reason_started(r: &Renderer, event: &Event, model: Option<usize>) -> Value {
         return json!({ "agent_id": r.agent_id(event) });
     }
     let metadata = model.map(|model| {
-        json!({ "model": MODELS[model].name, "model_id": model_id(r, model), "provider_id": MODELS[model].provider })
+        let mut metadata = answering(r, model);
+        metadata["model_id"] = json!(Id::new(r.options.seed, model as u64, 0, "model", 0).hyphenated());
+        metadata
     });
     json!({ "harness_id": harness(r), "agent_id": r.agent_id(event), "metadata": metadata })
 }
@@ -209,10 +226,8 @@ fn generation(r: &mut Renderer, event: &Event, generation: &Generation) -> Value
     let wish = texts::wish(&mut r.dice);
     let id = r.input_id();
     messages.push(r.message(id, "user", json!([{ "type": "text", "text": wish }]), event));
-    let tools: Vec<Value> = TOOLS
-        .iter()
-        .map(|name| json!({ "name": name, "description": texts::PRIVATE[0], "parameters": { "type": "object" } }))
-        .collect();
+    let tools: Vec<Value> =
+        TOOLS.iter().map(|name| json!({ "name": name, "description": texts::PRIVATE[0] })).collect();
     let calls: Vec<Value> = generation.calls.iter().map(|call| tool_request(*call)).collect();
     let output = match (&generation.error, calls.is_empty()) {
         (Some(_), _) => json!({}),
@@ -271,7 +286,7 @@ fn output_completed(r: &mut Renderer, event: &Event) -> Value {
     message["phase"] = json!(if calls.is_empty() { "final_answer" } else { "commentary" });
     let mut data = json!({ "message": message, "usage": r.usage(usage.as_ref()) });
     if let Some(model) = model.filter(|_| r.era != Era::Serve) {
-        data["metadata"] = json!({ "model": MODELS[model].name, "provider_id": MODELS[model].provider });
+        data["metadata"] = answering(r, model);
     }
     if let Some(code) = error {
         data["error_code"] = json!(code);
