@@ -22,6 +22,7 @@
 //! * A wait for an approval or a budget ends with the status going back to `active`, without any `session.activated`.
 //! * The oldest generation asks for the key as the others do. Filters for debugging (`around`, `turn_id`, `q` and so on)
 //!   are not simulated and are ignored.
+//! * A refusal by the limiter asks for one to three seconds; the real one always asks for a minute.
 //! * Retention goes by the time an event was stored; a fork's copies are stored when it is made.
 
 mod author;

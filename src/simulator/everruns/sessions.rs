@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::cast::AGENTS;
+use super::cast::{AGENTS, TOOLS, ToolCall};
 use super::era::Era;
 use super::events;
 use super::ids::Id;
 use super::query::Query;
-use super::render::agent_id;
+use super::render::{agent_id, call_id};
 use super::script::{Script, Status, What};
 use super::texts;
 use super::wire::{clean, moment, sum};
@@ -249,6 +249,12 @@ pub(super) fn document(world: &World, now: i64, script: &Script) -> Response {
     let turn = script.events.iter().rfind(|event| event.what == What::TurnStarted && event.at <= now);
     let number = turn.and_then(|event| event.turn).unwrap_or(0);
     let turn_id = Id::new(world.options.seed, script.number, number, "turn", script.created_at);
+    let asked = script.events.iter().rev().filter(|event| event.at <= now).find_map(|event| match event.what {
+        What::CallRequested(call) if script.status(now) == Status::Waiting => Some(call),
+        _ => None,
+    });
+    let describe = |call: ToolCall| json!({ "tool_call_id": call_id(call), "tool_name": TOOLS[call.tool], "arguments": texts::arguments(call) });
+    let pending: Vec<Value> = asked.into_iter().map(describe).collect();
     let body = json!({
         "id": script.id.show(world.era, "session"),
         "organization_id": organization(world),
@@ -263,7 +269,7 @@ pub(super) fn document(world: &World, now: i64, script: &Script) -> Response {
         "updated_at": moment(world.era, script.updated_at(now)),
         "turn_id": is_open.then(|| turn_id.show(world.era, "turn")),
         "suspension_reason": null,
-        "pending_approvals": [],
+        "pending_approvals": pending,
         "pending_questions": [],
     });
     Response::json(200, &body)

@@ -86,7 +86,8 @@ pub struct Account {
     pub restarts: u64,
     /// Entries into a status that the event stream shows, and `started`: sessions created.
     pub status_entries: BTreeMap<&'static str, u64>,
-    /// Events in all streams; numbers that were skipped are not events.
+    /// Events in all streams, from the moment they happen even if they can be read only later; numbers that were skipped
+    /// are not events.
     pub events: u64,
     /// The same by agent name; sessions without one are under the empty name.
     pub by_agent: BTreeMap<&'static str, AgentAccount>,
