@@ -98,6 +98,8 @@ struct Learnt {
     plain_lists: AtomicBool,
     /// The server does not go by `after_sequence`.
     by_event_id: AtomicBool,
+    /// The server was seen to go by `after_sequence`.
+    by_sequence: AtomicBool,
     /// With a `limit` the server gives the last events, not the first.
     no_limit: AtomicBool,
     /// How many events are asked for at once, less one: pages shrink when they come out too large.
