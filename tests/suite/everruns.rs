@@ -1,6 +1,7 @@
 //! Everruns from its pages to totals, in virtual time and on servers of every age: what the exporter says equals what
 //! the simulator says that it did.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_session_exporter::projection::{Metric, Snapshot};
@@ -177,4 +178,42 @@ async fn silent_turns_are_given_up_and_may_still_end() {
     assert_eq!(differences(&snapshot, &truth, &aside), [""; 0]);
     let came_back = given_up - truth.account.open_turns;
     assert_eq!(sum(&snapshot, Metric::TurnsStarted), truth.account.turns_started + came_back);
+}
+
+fn forgetful(options: SimulateOptions) -> SimulateOptions {
+    let everruns = EverrunsOptions { retention: 60.0, ..options.everruns };
+    SimulateOptions { everruns, ..options }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_archived_after_they_were_read_are_not_missed() {
+    for dialect in [Dialect::D2, Dialect::D3, Dialect::D4] {
+        tells_the_truth(SimulateOptions { history: 0, sessions: 75, ..forgetful(options(dialect)) }).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_were_archived_before_are_told_as_lost() {
+    for dialect in [Dialect::D2, Dialect::D4] {
+        let bench = bench(SimulateOptions { sessions: 10, history: 60, ..forgetful(options(dialect)) });
+        bench.poll_for(ALL).await;
+        let (snapshot, truth) = (bench.snapshot(), bench.simulator.truth(None).account);
+        let (told, lost) = (sum(&snapshot, Metric::EventsIngested), sum(&snapshot, Metric::EventsLost));
+        assert!(lost > 100 && told < truth.events, "{dialect:?}: {told} told and {lost} lost of {}", truth.events);
+        // A session of which nothing is left to read cannot say how much that was.
+        assert!(told + lost <= truth.events + truth.events / 20, "{dialect:?}: nothing is told twice");
+        assert!(sum(&snapshot, Metric::TurnsFinished) < truth.turns_started);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_deep_in_a_long_list_are_found_when_they_move_and_cost_nothing_when_not() {
+    let bench = bench(SimulateOptions { sessions: 20, history: 1200, steps: 3, ..options(Dialect::D4) });
+    bench.poll_for(Duration::from_secs(60)).await;
+    let before = bench.witness.lists.load(Ordering::Relaxed);
+    bench.poll_for(Duration::from_secs(240)).await;
+    assert_eq!(differences(&bench.snapshot(), &bench.simulator.truth(None), &[]), [""; 0]);
+    // A page in each of 48 rounds, and two sweeps of 13.
+    let lists = bench.witness.lists.load(Ordering::Relaxed) - before;
+    assert!(lists < 48 + 3 * 13, "{lists}");
 }

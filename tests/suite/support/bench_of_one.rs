@@ -115,11 +115,17 @@ impl InPlace {
 #[derive(Default)]
 pub struct Noted {
     pub throttled: AtomicU64,
+    /// Requests for lists of sessions.
+    pub lists: AtomicU64,
     pub failed_discoveries: AtomicU64,
 }
 
 impl Witness for Noted {
-    fn requested(&self, _: &'static str, _: &str, _: Duration, _: u64) {}
+    fn requested(&self, endpoint: &'static str, _: &str, _: Duration, _: u64) {
+        if endpoint == "sessions" {
+            self.lists.fetch_add(1, Ordering::Relaxed);
+        }
+    }
     fn throttled(&self) {
         self.throttled.fetch_add(1, Ordering::Relaxed);
     }
