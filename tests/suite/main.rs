@@ -13,3 +13,4 @@ mod laws;
 mod program;
 mod secrets;
 mod simulation;
+mod sources;
