@@ -415,8 +415,8 @@ impl Poller {
                     self.note_skew(&answer, asked_at, received_at);
                     match self.judge(request, &answer, *attempts) {
                         None => {
-                            let Answer { status, etag, body, .. } = answer;
-                            return Ok(Response { status, etag, body, asked_at, received_at });
+                            let Answer { status, etag, body, date, .. } = answer;
+                            return Ok(Response { status, etag, body, asked_at, received_at, date });
                         }
                         Some(failure) => failure,
                     }

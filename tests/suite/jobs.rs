@@ -48,9 +48,14 @@ fn lead(job: &mut dyn Job, state: &mut State, mut answer: impl FnMut(&Request) -
             }
         };
         input = match answer(&request) {
-            Answer::Body(status, body) => {
-                Input::Response(Response { status, etag: None, body, asked_at: at(1000), received_at: at(1001) })
-            }
+            Answer::Body(status, body) => Input::Response(Response {
+                status,
+                etag: None,
+                body,
+                asked_at: at(1000),
+                received_at: at(1001),
+                date: None,
+            }),
             Answer::Fails(failure) => Input::Failed(failure),
         };
     }

@@ -40,16 +40,13 @@ impl<'a> Fold<'a> {
         if is_event && self.counts(session, at) {
             self.of_source(session, Metric::EventsIngested, 1);
         }
-        self.fact(session, &event.fact, at);
+        if !self.is_copy {
+            self.fact(session, &event.fact, at);
+        }
         if is_event && at > session.progress.newest {
             session.progress.newest = at;
             let key = SeriesKey::of_source(session.source);
             self.families.raise(Metric::EventWatermark, key, at, self.now);
-        }
-        if before < session.inherited && session.inherited <= session.progress.cursor {
-            // What was under way where the copy was made goes on there, and not here.
-            session.open_turns.clear();
-            session.loop_state = LoopState::default();
         }
     }
 
@@ -95,7 +92,13 @@ impl<'a> Fold<'a> {
             Fact::Lost(count) => {
                 session.progress.cursor = session.progress.cursor.saturating_add(*count);
                 session.lost = session.lost.saturating_add(*count);
-                self.of_source(session, Metric::EventsLost, *count);
+                if session.mismatch > 0 {
+                    // Our sum says nothing any more.
+                    self.checked(session, session.tokens_used());
+                }
+                if self.counts(session, at) && !session.is_copy(at) {
+                    self.of_source(session, Metric::EventsLost, *count);
+                }
             }
             Fact::Gone => self.gone(session, at),
             Fact::Returned => session.progress.gone = false,
@@ -121,10 +124,6 @@ impl<'a> Fold<'a> {
 
     /// A status that says nothing of turns.
     fn became(&mut self, session: &mut Session, status: Status, at: Timestamp) {
-        if self.is_copy {
-            // What the other session was says nothing of this one.
-            return;
-        }
         if self.counts(session, at) {
             self.count_entry(session, status);
         }

@@ -17,6 +17,8 @@ impl Fold<'_> {
                 self.count_end(session, TurnOutcome::Abandoned, at, None);
             }
         }
+        // What the turn before left open will not end in this one.
+        session.loop_state.calls.clear();
         session.open_turns.push(Turn { key, began: at, verdict: None, abandoned: false });
         session.turns += 1;
         session.run.began.get_or_insert(at);

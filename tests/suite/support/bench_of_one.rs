@@ -117,14 +117,18 @@ pub struct Noted {
     pub throttled: AtomicU64,
     /// Requests for lists of sessions.
     pub lists: AtomicU64,
+    /// Requests for events.
+    pub events: AtomicU64,
     pub failed_discoveries: AtomicU64,
 }
 
 impl Witness for Noted {
     fn requested(&self, endpoint: &'static str, _: &str, _: Duration, _: u64) {
-        if endpoint == "sessions" {
-            self.lists.fetch_add(1, Ordering::Relaxed);
-        }
+        match endpoint {
+            "sessions" => self.lists.fetch_add(1, Ordering::Relaxed),
+            "events" => self.events.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
     }
     fn throttled(&self) {
         self.throttled.fetch_add(1, Ordering::Relaxed);

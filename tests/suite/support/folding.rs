@@ -95,7 +95,7 @@ impl Folding {
                 // What is absurdly far is told by its number alone.
                 let lost = usize::try_from((to - cursor).min(1000)).expect("at most 1000");
                 self.told.entry(turn).or_default().extend(std::iter::repeat_n(None, lost));
-                self.told_once(life, act, Item::Skip { id, from: cursor, to }, manner);
+                self.told_once(life, act, Item::Skip { id, from: cursor, to, before: None }, manner);
             }
             Act::Page(events) => self.page(life, turn, act, events, manner),
         }
@@ -133,7 +133,7 @@ impl Folding {
             let from = position as u64;
             let item = match event {
                 Some(event) => Item::page(id(turn), from, vec![event]),
-                None => Item::Skip { id: id(turn), from, to: from + 1 },
+                None => Item::Skip { id: id(turn), from, to: from + 1, before: None },
             };
             self.report(life, act, vec![item]);
         }

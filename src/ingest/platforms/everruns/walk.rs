@@ -103,7 +103,9 @@ impl Walk {
 
         let size = page.limit.unwrap_or(LIST_SIZE).clamp(1, LIST_SIZE);
         let after = self.offset + page.len as u64;
-        let is_end = (page.len as u64) < size || page.total.is_some_and(|total| after >= total);
+        // The oldest servers know neither pages nor totals, and give everything at once.
+        let has_pages = page.total.is_some() || page.limit.is_some();
+        let is_end = (page.len as u64) < size || !has_pages || page.total.is_some_and(|total| after >= total);
         let shares_rows = self.tail.is_empty() || page.rows.iter().any(|row| self.tail.contains(&row.row.id));
         if !shares_rows && self.steps_back < MOST_STEPS_BACK {
             self.steps_back += 1;
