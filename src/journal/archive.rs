@@ -192,7 +192,8 @@ impl Texts {
             error: session.error.map(|error| self.name(error).to_owned()),
             verdict: session.verdict.map(|verdict| verdict.as_str().to_owned()),
             created_at: session.created_at.to_string(),
-            started_at: session.started_at.map(|at| at.to_string()),
+            // Where the platform does not say, its first turn is what started it.
+            started_at: session.started_at.or(session.run.began).map(|at| at.to_string()),
             finished_at: session.finished_at.map(|at| at.to_string()),
             duration_seconds: duration.map(crate::domain::Span::seconds),
             turns: session.turns,
