@@ -94,7 +94,7 @@ fn unreachable_hint(error: &TransportError) -> String {
     let hint = match error {
         TransportError::Connect => "is base_url right, and reachable from here (DNS, proxy, TLS certificates)?",
         TransportError::Timeout => "is base_url right? if it is slow, raise request_timeout",
-        TransportError::Cut | TransportError::TooLarge(_) => "is this the platform's API?",
+        TransportError::Cut | TransportError::TooLarge { .. } => "is this the platform's API?",
     };
     format!("{error}: {hint}")
 }

@@ -422,9 +422,10 @@ impl Poller {
                     }
                 }
                 Err(error) => {
-                    self.witness.requested(request.endpoint, "error", began.elapsed(), 0);
+                    let bytes = if let TransportError::TooLarge { read, .. } = error { read } else { 0 };
+                    self.witness.requested(request.endpoint, "error", began.elapsed(), bytes);
                     match error {
-                        TransportError::TooLarge(limit) => return Err(Failure::TooLarge(limit)),
+                        TransportError::TooLarge { limit, .. } => return Err(Failure::TooLarge(limit)),
                         TransportError::Timeout => Failure::Transport(TIMED_OUT),
                         TransportError::Connect => Failure::Transport("cannot connect"),
                         TransportError::Cut => Failure::Transport(CUT),

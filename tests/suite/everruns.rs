@@ -240,3 +240,19 @@ async fn a_backlog_is_read_once_and_put_away() {
     let reads = bench.witness.events.load(Ordering::Relaxed) - before;
     assert!(reads <= (still + 3) * 11, "{reads} reads in ten rounds, with {still} sessions at work");
 }
+
+#[tokio::test(start_paused = true)]
+async fn retention_leaves_totals_and_gauges_as_they_are() {
+    let mut bench = bench(options(Dialect::D4));
+    for _ in 0..4 {
+        bench.poll_for(Duration::from_secs(40)).await;
+        let before = bench.simulator.truth(None);
+        bench.expire();
+        assert!(bench.ledger.journal.refold().unwrap().events < before.account.events / 2, "the log has become short");
+        bench.restart();
+    }
+    bench.poll_for(ALL).await;
+    assert_eq!(differences(&bench.snapshot(), &bench.simulator.truth(None), &[]), [""; 0]);
+    let refolded = bench.ledger.journal.refold().unwrap();
+    assert_eq!(differences(&refolded.state.snapshot(), &bench.simulator.truth(None), &["active"]), [""; 0]);
+}

@@ -205,6 +205,22 @@ impl<W: Site> Bench<W> {
         state.attach(self.source, self.platform.capabilities, Some(patience.into()));
     }
 
+    /// Takes away what settled and was quiet until now, as retention does.
+    pub fn expire(&mut self) -> usize {
+        let mut state = self.ledger.state.lock().expect("no test panics in here");
+        let mut gone = 0;
+        loop {
+            let expired = self.ledger.journal.expire(&state, self.clock.now()).expect("a sound journal");
+            expired.sessions.iter().for_each(|(ix, id)| state.forget(*ix, id));
+            state.count_after(&expired.newest);
+            gone += expired.sessions.len();
+            if !expired.more {
+                break;
+            }
+        }
+        gone
+    }
+
     /// Begins to count only now, as a first start does by default.
     pub fn start_counting(&mut self, from: Timestamp) {
         self.count_from = from;

@@ -262,6 +262,8 @@ impl Folding {
     fn describe(&self, mut session: Session) -> String {
         // How facts were cut into commits is no part of what they say.
         session.progress.entries = 0;
+        // What lists said and how to go on are no facts.
+        (session.listing, session.doubted, session.bookmark) = (None, None, None);
         let source = self.state.source(session.source).name.clone();
         session.source = SourceIx(0);
         let mut text = format!("{source}: {session:?}");
