@@ -7,6 +7,7 @@ mod bad_input;
 mod decode;
 mod engine;
 mod everruns;
+mod everruns_decode;
 mod jobs;
 mod journal;
 mod laws;

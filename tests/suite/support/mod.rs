@@ -3,6 +3,7 @@
 mod account;
 mod bench_of_one;
 pub mod disk;
+pub mod documents;
 pub mod fixtures;
 pub mod folding;
 mod gate;
