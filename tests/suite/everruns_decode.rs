@@ -65,7 +65,12 @@ fn every_recorded_session_is_understood() {
 #[test]
 fn errors_are_refused_by_every_decoder() {
     for document in documents().into_iter().filter(|document| document.kind == Kind::Problem) {
-        assert_eq!(decoded(Kind::Problem, &document.body).unwrap(), "taken for [], a count: false", "{}", document.name);
+        assert_eq!(
+            decoded(Kind::Problem, &document.body).unwrap(),
+            "taken for [], a count: false",
+            "{}",
+            document.name
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod bench_of_one;
+pub mod conversation;
 pub mod disk;
 pub mod documents;
 pub mod fixtures;
