@@ -140,8 +140,8 @@ impl Read {
             },
             404 | 410 => self.commit(vec![Item::Gone { id: self.id.clone(), mark: self.due.mark }], Then::Done),
             400 | 422 => match self.asked {
-                // Strict servers refuse an id that is gone.
-                Asked::Since => {
+                // Strict servers refuse an id that is gone, but hardly one that they have just given.
+                Asked::Since if !self.reread => {
                     self.bookmark_failed = true;
                     self.ask()
                 }
@@ -150,7 +150,7 @@ impl Read {
                     self.ask()
                 }
                 Asked::Before { first } => self.lost(first),
-                Asked::All => Output::Done(Finish::Failed(Failure::Status(response.status))),
+                Asked::Since | Asked::All => Output::Done(Finish::Failed(Failure::Status(response.status))),
             },
             status => Output::Done(Finish::Failed(Failure::Status(status))),
         }
@@ -185,7 +185,11 @@ impl Read {
                 self.take_in(events, response, false)
             }
             Asked::Before { first: missing_until } => {
-                if first.is_some_and(|first| first < self.cursor) {
+                let is_missing = |placed: &Placed| (self.cursor..missing_until).contains(&placed.position);
+                if events.iter().any(is_missing) {
+                    // It has become visible meanwhile.
+                    self.take_in(events, response, false)
+                } else if first.is_some_and(|first| first < self.cursor) {
                     self.pass(missing_until, response.received_at)
                 } else {
                     self.lost(missing_until)
@@ -216,8 +220,11 @@ impl Read {
         let end = events.last().and_then(|placed| placed.id.clone());
         let news: Vec<Placed> = events.into_iter().filter(|placed| placed.position >= self.cursor).collect();
         let Some(first) = news.first().map(|placed| placed.position) else {
+            let before = self.bookmark.clone();
             self.bookmark = end.or(self.bookmark.take());
-            return if is_end { self.drained() } else { self.ask() };
+            // Asked again it would say the same: there is nothing after the bookmark, or the server does not go by it.
+            let is_stuck = self.asked == Asked::Since && self.bookmark == before;
+            return if is_end || is_stuck { self.drained() } else { self.ask() };
         };
         if first > self.cursor && !is_unsettled(&news[0].event, response.received_at) {
             if self.cursor == 0 {
