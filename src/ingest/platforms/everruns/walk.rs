@@ -12,6 +12,8 @@ use crate::domain::{SessionId, Span, Timestamp};
 const SHARED: usize = 5;
 /// How often a walk steps back at most.
 const MOST_STEPS_BACK: u32 = 5;
+/// Where nothing makes sense any more, nothing says either that the pages are not all the same.
+const MOST_BLIND: u32 = 10;
 /// Pages of the newest sessions that are read in every round, where the list does not come by last activity.
 const NEWEST_PAGES: u32 = 10;
 /// Pages of the older ones that are read in every round there, each round going on where the last one ended.
@@ -58,6 +60,10 @@ pub(super) struct Walk {
     reach: Reach,
     /// The last rows of the page before.
     tail: Vec<SessionId>,
+    /// Its first row and its last.
+    ends: Option<[SessionId; 2]>,
+    /// Pages in a row of which nothing made sense.
+    blind: u32,
     steps_back: u32,
     /// The newest movement that the first page showed: what moves later shows in the next round.
     pub newest_activity: Option<Timestamp>,
@@ -74,6 +80,8 @@ impl Walk {
             pages: 0,
             reach: Reach::Newest,
             tail: Vec::new(),
+            ends: None,
+            blind: 0,
             steps_back: 0,
             newest_activity: before.activity,
             newest_created: before.created,
@@ -103,7 +111,16 @@ impl Walk {
 
         let size = page.limit.unwrap_or(LIST_SIZE).clamp(1, LIST_SIZE);
         let after = self.offset + page.len as u64;
-        let is_end = (page.len as u64) < size || page.total.is_some_and(|total| after >= total);
+        // Servers without pages say nothing of a total or a limit, and give everything at once.
+        let is_everything = page.total.is_none() && page.limit.is_none();
+        let ends = page.rows.first().zip(page.rows.last()).map(|(first, last)| [&first.row.id, &last.row.id]);
+        // Another offset and the same page: whatever is said of a total, there is nothing more to be had.
+        self.blind = if ends.is_none() { self.blind + 1 } else { 0 };
+        let is_stuck =
+            self.blind >= MOST_BLIND || ends.is_some() && ends == self.ends.as_ref().map(|[first, last]| [first, last]);
+        let is_short = (page.len as u64) < size || page.total.is_some_and(|total| after >= total);
+        let is_end = is_short || is_everything || is_stuck;
+        self.ends = ends.map(|ends| ends.map(Clone::clone));
         let shares_rows = self.tail.is_empty() || page.rows.iter().any(|row| self.tail.contains(&row.row.id));
         if !shares_rows && self.steps_back < MOST_STEPS_BACK {
             self.steps_back += 1;
