@@ -8,6 +8,7 @@ mod decode;
 mod engine;
 mod everruns;
 mod everruns_decode;
+mod everruns_jobs;
 mod everruns_laws;
 mod everruns_recorded;
 mod jobs;

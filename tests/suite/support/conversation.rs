@@ -19,10 +19,16 @@ pub const ATTEMPTS: u32 = 4;
 
 /// Leads a conversation like the poller does, with a state that takes in what is committed. Gives how it ended and
 /// after how many moves; `None` if it did not end.
-pub fn lead(
+pub fn lead(job: &mut dyn Job, state: &mut State, answer: impl FnMut(&Request) -> Answer) -> Option<(Finish, usize)> {
+    lead_watched(job, state, answer, |_| {})
+}
+
+/// The same; `watch` is shown what is committed, before it is.
+pub fn lead_watched(
     job: &mut dyn Job,
     state: &mut State,
     mut answer: impl FnMut(&Request) -> Answer,
+    mut watch: impl FnMut(&[Item]),
 ) -> Option<(Finish, usize)> {
     let mut input = Input::Begin;
     let mut asked: Option<(Request, u32)> = None;
@@ -30,6 +36,7 @@ pub fn lead(
         let request = match job.next(input) {
             Output::Done(finish) => return Some((finish, moves)),
             Output::Commit(items) => {
+                watch(&items);
                 input = Input::Committed(committed(state, items));
                 continue;
             }
