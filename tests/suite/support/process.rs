@@ -84,7 +84,10 @@ impl Drop for Program {
 
 /// Starts the simulated platform with these options.
 pub fn simulate(options: &[&str]) -> Program {
-    let mut args = vec!["simulate", "--platform", "hcompany", "--log.level", "error"];
+    let mut args = vec!["simulate", "--log.level", "error"];
+    if !options.iter().any(|option| option.starts_with("--platform")) {
+        args.push("--platform=hcompany");
+    }
     if !options.iter().any(|option| option.starts_with("--listen")) {
         args.push("--listen=127.0.0.1:0");
     }
