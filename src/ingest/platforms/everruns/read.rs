@@ -370,3 +370,6 @@ impl Job for Read {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
