@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use agent_session_exporter::domain::{Fact, Timestamp};
-use agent_session_exporter::ingest::platforms::hcompany;
+use agent_session_exporter::ingest::platforms::{everruns, hcompany};
 use bytes::Bytes;
 
 thread_local! {
@@ -98,4 +98,23 @@ fn a_page_of_many_events_costs_little_more_than_its_facts() {
     assert_eq!(page.events.len(), 500);
     println!("{} bytes in 500 events decoded with {allocated} bytes allocated", body.len());
     assert!(allocated < 256 << 10, "{allocated} bytes");
+}
+
+/// A model call with a prompt of that size, before what it says of itself and after it.
+fn generation(size: usize, sequence: u32) -> String {
+    let words = r#"words \"in\" q\u00fc\n "#.repeat(size / 48);
+    format!(
+        r#"{{"id":"event_{sequence:032x}","type":"llm.generation","ts":"2026-11-20T14:30:03.123456789Z","session_id":"session_1","context":{{}},"data":{{"messages":[{{"role":"user","content":[{{"type":"text","text":"{words}"}}]}}],"tools":[],"metadata":{{"model":"gpt-5-mini","success":true,"usage":{{"input_tokens":58,"output_tokens":17}}}},"request_body":{{"input":"{words}"}}}},"sequence":{sequence}}}"#
+    )
+}
+
+#[test]
+fn a_prompt_of_megabytes_is_skipped_where_it_stands() {
+    let events: Vec<String> = (1..=4).map(|sequence| generation(2 * MEGABYTE, sequence)).collect();
+    let body = Bytes::from(format!(r#"{{"data":[{}]}}"#, events.join(",")));
+    assert!(body.len() > 7 * MEGABYTE);
+    let (page, allocated) = counted(|| everruns::events(&body, Timestamp::default()).unwrap());
+    assert!(page.0.iter().all(|placed| matches!(placed.event.fact, Fact::ModelCalled(_))) && page.0.len() == 4);
+    println!("{} bytes decoded with {allocated} bytes allocated", body.len());
+    assert!(allocated < 64 << 10, "{allocated} bytes for a body of {}", body.len());
 }

@@ -1,23 +1,25 @@
-//! `demo`: the exporter against a simulated platform, over real HTTP, with nothing to configure.
+//! `demo`: the exporter against two simulated platforms, over real HTTP, with nothing to configure.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::DemoArgs;
 use crate::config::{Overrides, load};
 use crate::domain::Clock;
 use crate::runtime::{Manner, Runtime};
-use crate::simulator::{SimulateOptions, Simulator, serve};
+use crate::simulator::{Platform, SimulateOptions, Simulator, Site, serve};
 use crate::telemetry::WallClock;
 
 use super::serve::failed_to_start;
 use super::{Failed, start_logs, until_signal};
 
 /// A busy little platform: sessions of a few seconds to half a minute, a fault now and then, and never more memory.
-fn options(seed: u64) -> SimulateOptions {
+fn options(platform: Platform, seed: u64) -> SimulateOptions {
     SimulateOptions {
         seed,
         history: 60,
@@ -28,18 +30,57 @@ fn options(seed: u64) -> SimulateOptions {
         fault_rate_5xx: 0.01,
         fault_rate_slow: 0.01,
         slow_ms: 500,
-        ..SimulateOptions::default()
+        ..SimulateOptions::of(platform)
     }
+}
+
+/// A platform that is being played.
+struct Stage {
+    platform: Platform,
+    url: String,
+    key: String,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Stage {
+    async fn open(platform: Platform, seed: u64, shutdown: &CancellationToken) -> Result<Self, Failed> {
+        let options = options(platform, seed);
+        let (key, now) = (options.api_key.clone(), WallClock.now().micros());
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Failed::running)?;
+        let url = format!("http://{}", listener.local_addr().map_err(Failed::running)?);
+        let server = match platform {
+            Platform::HCompany => play(Simulator::new(options, now).map_err(Failed::wrong)?, listener, shutdown),
+            Platform::Everruns => play(Simulator::everruns(options, now).map_err(Failed::wrong)?, listener, shutdown),
+        };
+        Ok(Self { platform, url, key, server })
+    }
+
+    /// Its part of the configuration.
+    fn source(&self) -> String {
+        let Self { platform, url, .. } = self;
+        let name = platform.name();
+        format!(
+            "  - name: demo-{name}\n    platform: {name}\n    base_url: {url}\n    api_key: ${{DEMO_KEY_{name}}}\n    \
+             poll_interval: 2s\n    requests_per_second: 50\n    start: beginning\n"
+        )
+    }
+}
+
+fn play<W: Site>(
+    simulator: Simulator<W>,
+    listener: TcpListener,
+    shutdown: &CancellationToken,
+) -> JoinHandle<std::io::Result<()>> {
+    tokio::spawn(serve(listener, Arc::new(simulator), shutdown.clone()))
 }
 
 pub(super) async fn run(args: DemoArgs) -> Result<(), Failed> {
     start_logs(args.log)?;
     let shutdown = until_signal()?;
-    let options = options(args.seed);
-    let key = options.api_key.clone();
-    let simulator = Simulator::new(options, WallClock.now().micros()).map_err(Failed::wrong)?;
-    let platform = TcpListener::bind("127.0.0.1:0").await.map_err(Failed::running)?;
-    let platform_url = format!("http://{}", platform.local_addr().map_err(Failed::running)?);
+    let mut stages = Vec::new();
+    for platform in [Platform::HCompany, Platform::Everruns] {
+        stages.push(Stage::open(platform, args.seed, &shutdown).await?);
+    }
 
     let folder = Folder::new()?;
     let overrides = Overrides {
@@ -48,16 +89,19 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failed> {
         storage_path: Some(folder.path.clone()),
     };
     let file = folder.path.join("demo.yaml");
-    let text = format!(
-        "sources:\n  - name: demo\n    platform: hcompany\n    base_url: {platform_url}\n    api_key: ${{HAI_API_KEY}}\n    \
-         poll_interval: 2s\n    requests_per_second: 50\n    start: beginning\nweb: {{ new_series_hold: 5s }}\n"
-    );
-    std::fs::write(&file, text).map_err(Failed::running)?;
-    let config =
-        load(Some(&file), &overrides, &|name| (name == "HAI_API_KEY").then(|| key.clone())).map_err(Failed::running)?;
+    let sources: String = stages.iter().map(Stage::source).collect();
+    std::fs::write(&file, format!("sources:\n{sources}web: {{ new_series_hold: 5s }}\n")).map_err(Failed::running)?;
+    let env = |name: &str| {
+        let platform = name.strip_prefix("DEMO_KEY_")?;
+        stages.iter().find(|stage| stage.platform.name() == platform).map(|stage| stage.key.clone())
+    };
+    let config = load(Some(&file), &overrides, &env).map_err(Failed::running)?;
     let runtime = Runtime::prepare(config, Manner { once: false, simulated: true }).await.map_err(failed_to_start)?;
 
-    println!("simulated data: these sessions are made up by a platform simulated at {platform_url}");
+    println!("simulated data: these sessions are made up by platforms simulated here");
+    for stage in &stages {
+        println!("platform      {} at {url}, its own account at {url}/_truth", stage.platform.name(), url = stage.url);
+    }
     for url in runtime.urls() {
         println!("metrics       {url}/metrics");
         println!("landing page  {url}/");
@@ -67,11 +111,12 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failed> {
     // A closed pipe only means that nobody reads.
     let _ = std::io::stdout().flush();
 
-    let platform = tokio::spawn(serve(platform, Arc::new(simulator), shutdown.clone()));
     let outcome = runtime.run(shutdown.clone()).await.map_err(Failed::running);
     shutdown.cancel();
-    // It ends by itself once told to; how is of no interest any more.
-    let _ = platform.await;
+    for stage in stages {
+        // It ends by itself once told to; how is of no interest any more.
+        let _ = stage.server.await;
+    }
     outcome
 }
 

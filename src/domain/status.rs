@@ -178,6 +178,8 @@ pub struct Capabilities {
     pub error_types: &'static [&'static str],
     /// Its closed set of reasons why an event cannot be decoded.
     pub undecoded_reasons: &'static [&'static str],
+    /// How its turns end.
+    pub outcomes: &'static [TurnOutcome],
     /// Answers carry a verdict.
     pub verdicts: bool,
     /// Sessions have child sessions.

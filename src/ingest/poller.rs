@@ -304,7 +304,9 @@ impl Run<'_> {
             }
             Err(failure) => {
                 tracing::warn!(stage = job.stage(), %failure, "polling failed; it is tried again");
-                if matches!(failure, Failure::KeyRefused(_)) { Ended::Refused } else { Ended::Failed }
+                // What only a change of the configuration can mend is not tried again at once.
+                let is_refused = matches!(failure, Failure::KeyRefused(_) | Failure::CountedTwice(_));
+                if is_refused { Ended::Refused } else { Ended::Failed }
             }
         }
     }

@@ -112,7 +112,12 @@ impl Archive {
             }
             let session: Session = postcard::from_bytes(row?.1.value())?;
             let last = session.progress.newest.max(session.created_at).max(session.finished_at.unwrap_or_default());
-            let wanted = (filter.statuses.is_empty() || filter.statuses.contains(&session.status))
+            // On platforms whose sessions do not end, one whose last turn failed is what is looked for.
+            let status =
+                if session.error.is_some() && session.status.is_at_rest() { Status::Failed } else { session.status };
+            let wanted = (filter.statuses.is_empty()
+                || filter.statuses.contains(&session.status)
+                || filter.statuses.contains(&status))
                 && filter.since.is_none_or(|since| last >= since)
                 && filter.agent.as_deref().is_none_or(|agent| agent == texts.name(session.agent))
                 && filter.source.as_deref().is_none_or(|source| source == texts.source(&session));
@@ -187,7 +192,8 @@ impl Texts {
             error: session.error.map(|error| self.name(error).to_owned()),
             verdict: session.verdict.map(|verdict| verdict.as_str().to_owned()),
             created_at: session.created_at.to_string(),
-            started_at: session.started_at.map(|at| at.to_string()),
+            // Where the platform does not say, its first turn is what started it.
+            started_at: session.started_at.or(session.run.began).map(|at| at.to_string()),
             finished_at: session.finished_at.map(|at| at.to_string()),
             duration_seconds: duration.map(crate::domain::Span::seconds),
             turns: session.turns,

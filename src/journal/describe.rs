@@ -45,8 +45,8 @@ pub(super) fn describe<'a>(fact: &Fact<NameId>, name: &dyn Fn(NameId) -> &'a str
         Fact::TurnAbandoned(_) => "turn given up: nothing was heard of it for too long".into(),
         Fact::ReasoningStarted(_) => "thinking begins".into(),
         Fact::ModelNamed(model) => format!("the model is {}", name(*model)),
-        Fact::ModelCalled(call) => model_call("model call", call, name),
-        Fact::ReasoningEnded(call) => model_call("step", call, name),
+        Fact::ModelCalled(call) => model_call(call, name),
+        Fact::ReasoningEnded(call) => format!("step{}", call.error.map_or("", |_| ", failed")),
         Fact::Passed(count) => format!("{count} positions hold nothing"),
         Fact::Checked(tokens) => format!("the platform counts {tokens} tokens"),
         Fact::Noted => "event without a number".into(),
@@ -65,9 +65,9 @@ pub(super) fn describe<'a>(fact: &Fact<NameId>, name: &dyn Fn(NameId) -> &'a str
     }
 }
 
-fn model_call<'a>(what: &str, call: &ModelCall<NameId>, name: &dyn Fn(NameId) -> &'a str) -> String {
+fn model_call<'a>(call: &ModelCall<NameId>, name: &dyn Fn(NameId) -> &'a str) -> String {
     let tokens = call.usage.tokens;
     let model = call.model.map_or(String::new(), |model| format!(" of {}", name(model)));
     let failed = call.error.map_or("", |_| ", failed");
-    format!("{what}{model}: {} in, {} out{failed}", tokens.input, tokens.output)
+    format!("model call{model}: {} in, {} out{failed}", tokens.input, tokens.output)
 }

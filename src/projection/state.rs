@@ -453,7 +453,7 @@ impl State {
             }
         }
         self.seed_gauges(ix, agent, capabilities, now);
-        for outcome in crate::domain::TurnOutcome::ALL {
+        for outcome in capabilities.outcomes.iter().copied() {
             let key = gauge_key(ix, agent, self.words.outcome(outcome));
             self.families.seed(Metric::TurnsFinished, key, now);
             self.families.seed(Metric::TurnDuration, key, now);

@@ -29,7 +29,8 @@ trap 'exit 130' INT TERM
 
 # start COMMAND... : sets $base once the simulator says where it listens
 start() {
-    "$@" >"$work/out" &
+    : >"$work/out"
+    "$@" >>"$work/out" &
     simulator=$!
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         base=$(sed -n '1s/^listening on //p' "$work/out")

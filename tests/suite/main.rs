@@ -17,3 +17,4 @@ mod laws;
 mod program;
 mod secrets;
 mod simulation;
+mod sources;

@@ -2,7 +2,7 @@
 
 use agent_session_exporter::simulator;
 
-use crate::support::{Exporter, get, run, scraped, simulate};
+use crate::support::{Exporter, get, run, scraped, simulate_platform};
 
 /// Part of the keys, which are planted too: a mark that nothing else contains.
 const KEY: &str = "5ecret";
@@ -23,11 +23,10 @@ fn what_is_planted_in_the_oldest_everruns_shows_nowhere() {
 }
 
 fn nothing_shows(name: &str, key: &str, options: &[&str], private: &[&str]) {
-    let platform = format!("--platform={name}");
-    let mut args = vec![platform.as_str(), "--history=60", "--sessions=0", "--rate=0.001", "--api-key", key];
+    let mut args = vec!["--history=60", "--sessions=0", "--rate=0.001", "--api-key", key];
     args.extend(["--fault-rate-5xx=0.1", "--seed=3"]);
     args.extend(options);
-    let platform = simulate(&args);
+    let platform = simulate_platform(name, &args);
     let mut exporter = Exporter::start(&format!(
         "  - name: sim\n    platform: {name}\n    base_url: {}\n    api_key: {key}\n    poll_interval: 1s\n    \
          requests_per_second: 500\n    start: beginning\n",

@@ -2,6 +2,7 @@
 
 pub mod everruns;
 pub mod hcompany;
+mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -127,6 +127,10 @@ impl<'a> Fold<'a> {
 
     /// A status that says nothing of turns.
     fn became(&mut self, session: &mut Session, status: Status, at: Timestamp) {
+        if self.is_copy {
+            // What the other session was says nothing of this one.
+            return;
+        }
         if self.counts(session, at) {
             self.count_entry(session, status);
         }

@@ -80,9 +80,8 @@ impl Fold<'_> {
         {
             self.observe_turn(session, outcome, took);
         }
-        if matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut) {
-            session.error = Some(error.unwrap_or(self.words.other_error));
-        }
+        let has_failed = matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut);
+        session.error = has_failed.then(|| error.unwrap_or(self.words.other_error));
         self.count_end(session, outcome, at, error);
     }
 

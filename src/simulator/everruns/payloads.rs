@@ -42,7 +42,7 @@ pub(super) fn data(r: &mut Renderer, event: &Event) -> Value {
         What::OutputStarted { iteration, model } => json!({
             "turn_id": r.turn_id(event),
             "message_id": r.newest_message_id(),
-            "model": model.map(|model| MODELS[model].name),
+            "model": MODELS[*model].name,
             "iteration": iteration,
         }),
         What::ThinkingStarted => json!({ "turn_id": r.turn_id(event) }),

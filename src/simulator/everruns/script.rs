@@ -96,7 +96,7 @@ pub(super) enum What {
     CapabilityUsage,
     OutputStarted {
         iteration: u32,
-        model: Option<usize>,
+        model: usize,
     },
     ThinkingStarted,
     ThinkingCompleted,

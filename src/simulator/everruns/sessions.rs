@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::cast::{AGENTS, TOOLS, ToolCall};
@@ -108,8 +110,8 @@ fn page(world: &World, now: i64, request: &Request, below: Option<&str>) -> Resu
         let total = found.len();
         (window.cut(found), total)
     });
-    let rows = rows.iter().map(|script| row(world, script, now)).collect();
-    Ok(window.envelope(world, rows, total, "sessions"))
+    let rows: Vec<_> = rows.iter().map(|script| world.row(script, now, || row(world, script, now))).collect();
+    Ok(window.envelope(world, &rows, total, "sessions"))
 }
 
 /// The part of a list that one page shows.
@@ -133,25 +135,42 @@ impl Window {
         all.into_iter().skip(self.offset).take(self.limit).collect()
     }
 
-    fn envelope(&self, world: &World, rows: Vec<Value>, total: usize, path: &str) -> Response {
-        if !self.is_paged {
-            return Response::json(200, &json!({ "data": rows }));
+    fn envelope(&self, world: &World, rows: &[Arc<RawValue>], total: usize, path: &str) -> Response {
+        let rows = rows.iter().map(AsRef::as_ref).collect();
+        let mut page = Page { data: rows, total: None, offset: None, limit: None, next_url: None, prev_url: None };
+        if self.is_paged {
+            (page.total, page.offset, page.limit) = (Some(total), Some(self.offset), Some(self.limit));
         }
-        let mut body = json!({ "data": rows, "total": total, "offset": self.offset, "limit": self.limit });
-        if world.era >= Era::D3 {
+        if world.era >= Era::D3 && self.limit > 0 {
             // Built from a host that the caller may not know: behind a proxy these lead elsewhere.
-            let link = |offset: usize| {
-                json!(format!("https://everruns.invalid/api/v1/{path}?offset={offset}&limit={}", self.limit))
-            };
-            if self.limit > 0 && self.offset + self.limit < total {
-                body["next_url"] = link(self.offset + self.limit);
-            }
-            if self.limit > 0 && self.offset > 0 {
-                body["prev_url"] = link(self.offset.saturating_sub(self.limit));
-            }
+            let link =
+                |offset: usize| format!("https://everruns.invalid/api/v1/{path}?offset={offset}&limit={}", self.limit);
+            page.next_url = (self.offset + self.limit < total).then(|| link(self.offset + self.limit));
+            page.prev_url = (self.offset > 0).then(|| link(self.offset.saturating_sub(self.limit)));
         }
-        Response::json(200, &body)
+        Response::json(200, &page)
     }
+}
+
+/// A page of a list; the oldest generation has nothing but the rows.
+#[derive(Serialize)]
+struct Page<'a> {
+    data: Vec<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_url: Option<String>,
+}
+
+/// A document as it goes over the wire.
+pub(super) fn raw(document: &Value) -> Arc<RawValue> {
+    serde_json::value::to_raw_value(document).expect("documents have string keys and no fallible serializers").into()
 }
 
 /// The agent's id as sessions say it.
@@ -302,7 +321,7 @@ pub(super) fn agents(world: &World, request: &Request) -> Response {
     };
     let made_at = moment(world.era, 1_760_000_000_000_000);
     let describe = |(index, agent): (usize, &super::cast::Agent)| {
-        json!({
+        raw(&json!({
             "id": agent_id(world.options.seed, index).show(world.era, "agent"),
             "name": agent.name,
             "system_prompt": format!("You are careful. {}", texts::PRIVATE[0]),
@@ -311,8 +330,8 @@ pub(super) fn agents(world: &World, request: &Request) -> Response {
             "status": "active",
             "created_at": made_at,
             "updated_at": made_at,
-        })
+        }))
     };
     let rows = window.cut(AGENTS.iter().enumerate().map(describe).collect());
-    window.envelope(world, rows, AGENTS.len(), "agents")
+    window.envelope(world, &rows, AGENTS.len(), "agents")
 }

@@ -44,10 +44,8 @@ pub(super) fn begin_reason(author: &mut Author) -> Option<usize> {
         prepare(author);
         author.pass(0.002, 0.01);
         let iteration = author.tally.iterations.max(1);
-        // Optional in the vendor's types, though the single binary was never seen without it.
-        let written = author.dice.chance(0.9).then_some(author.model);
-        author.happen(What::OutputStarted { iteration, model: written });
-        return model.or(written);
+        author.happen(What::OutputStarted { iteration, model: author.model });
+        return Some(author.model);
     }
     model
 }

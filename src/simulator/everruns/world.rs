@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+use serde_json::value::RawValue;
+
 use super::era::Era;
+use super::events;
 use super::ids::Id;
 use super::life;
 use super::script::Script;
+use super::sessions::raw;
 use super::stream::Stream;
 use super::truth::Account;
 use crate::simulator::ledger::Ledger;
@@ -38,8 +43,13 @@ struct Shelf {
     forgotten: Vec<u64>,
     ledger: Ledger<Account>,
     next_cleaning: i64,
+    /// The rows of lists as they were shown last.
+    rows: HashMap<Id, (Version, Arc<RawValue>)>,
     streams: StreamCache<Id, Stream>,
 }
+
+/// All that a row of a list depends on: when it changed, how many events and how many ended turns there are.
+type Version = (i64, usize, usize);
 
 impl World {
     /// A world that starts at `epoch_us`, microseconds since the Unix epoch.
@@ -54,6 +64,7 @@ impl World {
             forgotten: Vec::new(),
             ledger: Ledger::default(),
             next_cleaning: i64::MIN,
+            rows: HashMap::new(),
             streams: StreamCache::default(),
         };
         Ok(Self { options, era, epoch_us, shelf: Mutex::new(shelf) })
@@ -97,6 +108,20 @@ impl World {
         let stream = Arc::new(Stream::render(script, &self.options, self.era));
         self.shelf().streams.put(script.id, stream.clone());
         stream
+    }
+
+    /// The row of a session in lists, made by `make` if it is not the one shown last.
+    pub(super) fn row(&self, script: &Script, now: i64, make: impl FnOnce() -> Value) -> Arc<RawValue> {
+        let ends = script.ends.partition_point(|(at, _)| *at <= now);
+        let version = (script.updated_at(now), events::count(self, script, now), ends);
+        if let Some((known, row)) = self.shelf().rows.get(&script.id)
+            && *known == version
+        {
+            return row.clone();
+        }
+        let row = raw(&make());
+        self.shelf().rows.insert(script.id, (version, row.clone()));
+        row
     }
 
     /// Calls `read` with the sessions still remembered and the account, since `since`, of those forgotten.
@@ -163,6 +188,7 @@ impl Shelf {
         for script in self.sessions.extract_if(.., is_gone) {
             self.by_id.remove(&script.id);
             self.streams.remove(script.id);
+            self.rows.remove(&script.id);
             self.ledger.add(|account, since| account.add(&script, era, since, i64::MAX));
             self.forgotten.push(script.number);
         }

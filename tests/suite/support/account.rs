@@ -142,8 +142,18 @@ fn truly(truth: &Value) -> Told {
 
 /// What the exporter says on its metrics page, read as text.
 pub fn scraped(page: &str) -> Told {
+    read(page.lines().filter(|line| !line.starts_with('#')))
+}
+
+/// The same of one source.
+pub fn scraped_of(page: &str, source: &str) -> Told {
+    let label = format!("source=\"{source}\"");
+    read(page.lines().filter(|line| !line.starts_with('#') && line.contains(&label)))
+}
+
+fn read<'a>(lines: impl Iterator<Item = &'a str>) -> Told {
     let mut told = Told::new();
-    for line in page.lines().filter(|line| !line.starts_with('#')) {
+    for line in lines {
         let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let (measure, by) = match name {
@@ -164,11 +174,22 @@ pub fn scraped(page: &str) -> Told {
             "agent_reasoning_output_tokens_total" => ("reasoning[model]", None),
             "agent_cost_usd_total" => ("cost[model]", None),
             "agent_session_status_changes_total" => ("entries[status]", None),
+            "agent_cache_write_input_tokens_total" => ("cache_write[model]", None),
+            "agent_turns_started_total" => ("turns_started", None),
+            "agent_turns_finished_total" => ("turns_finished[outcome]", None),
+            "agent_model_calls_total" => ("model_calls[model]", None),
+            "agent_model_call_failures_total" => ("model_call_failures[model]", None),
+            "agent_model_call_duration_seconds_sum" => ("model_call_ms[model]", None),
+            "agent_model_time_to_first_token_seconds_count" => ("first_tokens[model]", None),
             _ => continue,
         };
         let value: f64 = value.parse().expect("a number");
-        // Money is kept in billionths and shown in dollars.
-        let value = if measure.starts_with("cost") { (value * 1e9).round() } else { value } as u64;
+        let value = match measure {
+            // Money is kept in billionths and shown in dollars.
+            "cost[model]" => (value * 1e9).round(),
+            "model_call_ms[model]" => (value * 1e3).round(),
+            _ => value,
+        } as u64;
         let label = |wanted: &str| {
             let (_, rest) = labels.split_once(&format!("{wanted}=\"")).expect("the label is there");
             let mut text = String::new();
@@ -191,6 +212,9 @@ pub fn scraped(page: &str) -> Told {
         *told.entry(name).or_default() += value;
         if let Some(by) = by {
             *told.entry(format!("{by}[{}]", label("agent"))).or_default() += value;
+        }
+        if measure.starts_with("cost") {
+            *told.entry(format!("cost_by_basis[{}]", label("basis"))).or_default() += value;
         }
     }
     add_sum(&mut told, "turn_failures");

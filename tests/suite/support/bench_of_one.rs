@@ -115,11 +115,17 @@ impl InPlace {
 #[derive(Default)]
 pub struct Noted {
     pub throttled: AtomicU64,
+    /// Requests for lists of sessions.
+    pub lists: AtomicU64,
     pub failed_discoveries: AtomicU64,
 }
 
 impl Witness for Noted {
-    fn requested(&self, _: &'static str, _: &str, _: Duration, _: u64) {}
+    fn requested(&self, endpoint: &'static str, _: &str, _: Duration, _: u64) {
+        if endpoint == "sessions" {
+            self.lists.fetch_add(1, Ordering::Relaxed);
+        }
+    }
     fn throttled(&self) {
         self.throttled.fetch_add(1, Ordering::Relaxed);
     }
@@ -189,6 +195,12 @@ impl<W: Site> Bench<W> {
         }
     }
 
+    /// Turns that are silent for longer than this are given up from now on.
+    pub fn patience(&mut self, patience: Duration) {
+        let mut state = self.ledger.state.lock().expect("no test panics in here");
+        state.attach(self.source, self.platform.capabilities, Some(patience.into()));
+    }
+
     /// Begins to count only now, as a first start does by default.
     pub fn start_counting(&mut self, from: Timestamp) {
         self.count_from = from;
@@ -200,6 +212,10 @@ impl<W: Site> Bench<W> {
     /// Forgets everything in memory, as a kill does, and reads it back.
     pub fn restart(&mut self) {
         let mut state = self.ledger.journal.load(self.clock.now()).expect("the journal is whole");
+        if state.source_count() == 0 {
+            // Killed before anything was committed.
+            state.add_source(record(self.platform, self.count_from));
+        }
         state.attach(self.source, self.platform.capabilities, PATIENCE);
         let journal = self.ledger.journal.clone();
         self.ledger = Arc::new(InPlace { state: Mutex::new(state), journal });

@@ -13,7 +13,7 @@ pub mod lives;
 mod process;
 pub mod running;
 
-pub use account::{compare, differences, scraped};
+pub use account::{compare, differences, scraped, scraped_of};
 pub use bench_of_one::Bench;
 pub use gate::Gate;
-pub use process::{Exporter, Folder, get, run, simulate, truth};
+pub use process::{Exporter, Folder, get, run, simulate, simulate_platform, truth};

@@ -82,12 +82,14 @@ impl Drop for Program {
     }
 }
 
-/// Starts the simulated platform with these options.
+/// Starts H, simulated, with these options.
 pub fn simulate(options: &[&str]) -> Program {
-    let mut args = vec!["simulate", "--log.level", "error"];
-    if !options.iter().any(|option| option.starts_with("--platform")) {
-        args.push("--platform=hcompany");
-    }
+    simulate_platform("hcompany", options)
+}
+
+/// Starts a simulated platform with these options.
+pub fn simulate_platform(platform: &str, options: &[&str]) -> Program {
+    let mut args = vec!["simulate", "--platform", platform, "--log.level", "error"];
     if !options.iter().any(|option| option.starts_with("--listen")) {
         args.push("--listen=127.0.0.1:0");
     }

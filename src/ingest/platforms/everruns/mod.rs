@@ -20,7 +20,7 @@ pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list,
 pub use events::Placed;
 
 use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked};
-use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp};
+use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnOutcome};
 use crate::ingest::Job;
 use route::Route;
 use smol_str::SmolStr;
@@ -77,6 +77,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     statuses: &[Status::Started, Status::Running, Status::AwaitingToolResults, Status::Paused, Status::Idle],
     error_types: events::ERROR_CODES,
     undecoded_reasons: events::REASONS,
+    outcomes: &[TurnOutcome::Completed, TurnOutcome::Failed, TurnOutcome::Interrupted, TurnOutcome::Abandoned],
     verdicts: false,
     subagents: false,
     queues: false,
@@ -98,6 +99,8 @@ struct Learnt {
     plain_lists: AtomicBool,
     /// The server does not go by `after_sequence`.
     by_event_id: AtomicBool,
+    /// The server was seen to go by `after_sequence`.
+    by_sequence: AtomicBool,
     /// With a `limit` the server gives the last events, not the first.
     no_limit: AtomicBool,
     /// How many events are asked for at once, less one: pages shrink when they come out too large.

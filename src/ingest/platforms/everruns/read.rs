@@ -165,13 +165,18 @@ impl Read {
                 self.take_in(events, response, false)
             }
             Asked::After { limit: Some(limit) } => {
-                let is_full = events.len() as u64 >= u64::from(limit);
+                if self.cursor > 0 {
+                    // It was asked to leave something out, and did.
+                    Learnt::learn(&self.learnt.by_sequence);
+                }
+                let is_full = events.len() as u64 >= u64::from(limit) || !Learnt::knows(&self.learnt.by_sequence);
                 match first {
-                    Some(first) if is_full && first > self.cursor => {
+                    Some(first) if events.len() as u64 >= u64::from(limit) && first > self.cursor => {
                         self.asked = Asked::Unlimited { limited_from: first };
                         self.fetch()
                     }
-                    _ => self.take_in(events, response, !is_full),
+                    // From the beginning every server gives the same: only what comes next shows what kind it is.
+                    _ => self.take_in(events, response, !is_full || first.is_none()),
                 }
             }
             Asked::After { limit: None } => {

@@ -1,9 +1,9 @@
 //! The shapes Everruns' API writes, as far as we read them; everything else in a body is skipped, not kept.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::ingest::platforms::text::Text;
 
 /// A page of anything. Old servers have lists without `total` and the rest.
 #[derive(Deserialize)]
@@ -15,11 +15,6 @@ pub(super) struct Page<'a> {
     #[serde(default)]
     pub limit: Option<u64>,
 }
-
-/// A text that borrows where it can: serde borrows into a bare `Cow` only, never into one inside an `Option`.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A session. Optional fields may be absent, null or there.
 #[derive(Deserialize)]

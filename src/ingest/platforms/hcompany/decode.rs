@@ -7,11 +7,12 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::events;
-use super::wire::{self, Text};
+use super::wire;
 use crate::domain::{
     ConcurrencyLimit, Ending, Event, Fact, Mark, ModelUsage, NanoUsd, Row, SessionId, Sighting, Status, Timestamp,
     TokenLimit, Tokens, Usage, Verdict, Watch,
 };
+use crate::ingest::platforms::text::Text;
 
 /// The error codes H documents; what is not among them is `other`.
 pub(super) const ERROR_CODES: &[&str] =

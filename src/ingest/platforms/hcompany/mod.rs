@@ -19,7 +19,7 @@ pub use decode::{
 };
 
 use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked, push_segment};
-use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp};
+use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnOutcome};
 use crate::ingest::{Job, Request};
 
 /// The value of `platform` in the configuration and of the label.
@@ -66,6 +66,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     ],
     error_types: decode::ERROR_CODES,
     undecoded_reasons: events::REASONS,
+    outcomes: &TurnOutcome::ALL,
     verdicts: true,
     subagents: true,
     queues: true,

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::ingest::platforms::text::Text;
+
 /// A page of anything.
 #[derive(Deserialize)]
 pub(super) struct Page<'a> {
@@ -32,11 +34,6 @@ pub(super) struct Summary<'a> {
     #[serde(borrow, default)]
     pub last_activity_at: Option<Text<'a>>,
 }
-
-/// A text that borrows where it can: serde borrows into a bare `Cow` only, never into one inside an `Option`.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A session on its own: what its status says, and the times that the status lacks.
 #[derive(Deserialize)]

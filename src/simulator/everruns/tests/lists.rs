@@ -230,3 +230,11 @@ fn dialects_belong_to_platforms() {
         "--dialect old is not one of everruns, which has current, d0, d1, d2, d3, d4, serve"
     );
 }
+
+#[test]
+fn rows_are_those_of_the_moment_whatever_was_asked_before() {
+    let asked = world(busy());
+    for now in [2.0, 9.0, 4.0, 5.5, 5.6, 30.0, 1.0].map(seconds) {
+        assert_eq!(pages(&asked, now, LIST, ""), pages(&world(busy()), now, LIST, ""));
+    }
+}
