@@ -13,6 +13,9 @@ use crate::domain::{
 /// visible after the row that showed it at rest.
 const UNFINISHED: Span = Span::from_secs(600);
 
+/// So long the platform may take to add up what a session used.
+const ADDS_UP: Span = Span::from_secs(2);
+
 /// A session to be asked for by name, because no list shows it any more.
 fn due_of(session: &Session) -> Due {
     let is_first_reading = session.progress.cursor == 0 && session.progress.mark.is_none();
@@ -74,11 +77,14 @@ impl State {
         let is_comparable = session.lost == 0 && session.inherited == 0 && session.progress.cursor > 0;
         let tokens = tokens.filter(|_| rests && is_comparable);
         let differs = tokens.is_some_and(|tokens| tokens.abs_diff(used) != session.mismatch);
-        if differs && session.doubted != mark {
+        if differs && let Some(mark) = mark {
             // The platform adds up later than it tells. It is looked at once more before anything is said.
-            session.doubted = mark;
-            self.changes.sessions.insert((ix, no));
-            return;
+            let (doubted, since) = *session.doubted.get_or_insert((mark, report.received_at));
+            if doubted != mark || report.received_at < since.plus(ADDS_UP) {
+                session.doubted = Some((mark, if doubted == mark { since } else { report.received_at }));
+                self.changes.sessions.insert((ix, no));
+                return;
+            }
         }
         let before = session.progress;
         session.progress.mark = mark.or(before.mark);

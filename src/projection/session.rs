@@ -36,8 +36,8 @@ pub struct Session {
     pub bookmark: Option<SmolStr>,
     /// What a list last said of its movement; not a fact, and lost when the log is folded anew.
     pub listing: Option<Listing>,
-    /// The fingerprint with which the platform's sum of tokens last differed from ours; it may only be late.
-    pub doubted: Option<Mark>,
+    /// The fingerprint with which the platform's sum of tokens differed from ours, which may only be late, and since when.
+    pub doubted: Option<(Mark, Timestamp)>,
     /// The last status that its stream told in this run.
     pub stream_status: Option<Status>,
     /// When it was first started.

@@ -1,72 +1,17 @@
 //! The conversations with the platform end, whatever it answers, and never contradict what they said before.
 
-use agent_session_exporter::domain::{Due, Item, Mark, Receipt, Report, SourceIx, Status, Timestamp};
+use agent_session_exporter::domain::{Due, Mark, SourceIx, Status, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, hcompany};
-use agent_session_exporter::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
+use agent_session_exporter::ingest::{Failure, Finish, Job};
 use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
 
+use crate::support::conversation::{Answer, lead};
 use crate::support::fixtures::{Kind, fixtures};
 use crate::support::lives::at;
 use crate::support::running::{id, report, row};
-
-/// What comes of a request.
-#[derive(Clone, Debug)]
-enum Answer {
-    Body(u16, Bytes),
-    Fails(Failure),
-}
-
-/// How often the poller asks the same again when an answer makes no sense.
-const ATTEMPTS: u32 = 4;
-
-/// Leads a conversation like the poller does, with a state that takes in what is committed. Gives how it ended and
-/// after how many moves; `None` if it did not end.
-fn lead(job: &mut dyn Job, state: &mut State, mut answer: impl FnMut(&Request) -> Answer) -> Option<(Finish, usize)> {
-    let mut input = Input::Begin;
-    let mut asked: Option<(Request, u32)> = None;
-    for moves in 1..400 {
-        let request = match job.next(input) {
-            Output::Done(finish) => return Some((finish, moves)),
-            Output::Commit(items) => {
-                input = Input::Committed(committed(state, items));
-                continue;
-            }
-            Output::Fetch(request) => {
-                asked = Some((request.clone(), 1));
-                request
-            }
-            Output::Again(reason) => {
-                let (request, attempts) = asked.as_mut().expect("something was asked");
-                *attempts += 1;
-                if *attempts > ATTEMPTS {
-                    return Some((Finish::Failed(Failure::Nonsense(reason)), moves));
-                }
-                request.clone()
-            }
-        };
-        input = match answer(&request) {
-            Answer::Body(status, body) => Input::Response(Response {
-                status,
-                etag: None,
-                body,
-                asked_at: at(1000),
-                received_at: at(1001),
-                date: None,
-            }),
-            Answer::Fails(failure) => Input::Failed(failure),
-        };
-    }
-    None
-}
-
-fn committed(state: &mut State, items: Vec<Item>) -> Receipt {
-    let report = Report { source: SourceIx(0), asked_at: at(1000), received_at: at(1001), items };
-    // A job that contradicts itself would be started over for ever.
-    state.take_in(&report, &|_| Err("none is settled".to_owned())).expect("it continues what was committed")
-}
 
 /// A state in which session 1 is known.
 fn state() -> State {

@@ -1,44 +1,12 @@
 //! Laws of folding that hold for whatever platforms tell, plausible or not.
 
+use agent_session_exporter::ingest::platforms::hcompany;
 use agent_session_exporter::projection::LabelPolicy;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::support::folding::{Folding, Manner, sums};
+use crate::support::folding::{Folding, IN_ORDER, Manner, config, folding, mixed, played, session_by_session, sums};
 use crate::support::lives::{Lives, SOURCES, at, lives};
-
-const IN_ORDER: [usize; SOURCES] = [0, 1];
-
-fn folding(lives: &Lives) -> Folding {
-    Folding::new(lives, LabelPolicy::default(), &IN_ORDER)
-}
-
-/// Session after session.
-fn one_by_one(lives: &Lives) -> Vec<usize> {
-    lives.lives.iter().enumerate().flat_map(|(turn, life)| std::iter::repeat_n(turn, life.acts.len())).collect()
-}
-
-/// All of them at once, in a drawn order.
-fn mixed(lives: &Lives, draws: &[Index]) -> Vec<usize> {
-    let mut turns = one_by_one(lives);
-    for (place, draw) in draws.iter().enumerate().take(turns.len()) {
-        let other = draw.index(turns.len());
-        turns.swap(place, other);
-    }
-    turns
-}
-
-fn played(lives: &Lives, manner: Manner) -> Folding {
-    let mut folding = folding(lives);
-    folding.play(lives, &one_by_one(lives), manner);
-    folding
-}
-
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    // What breaks a law becomes a named test, not a file of seeds. PROPTEST_CASES=10000 searches for minutes.
-    ProptestConfig { cases: default.cases.div_ceil(6), failure_persistence: None, ..default }
-}
 
 proptest! {
     #![proptest_config(config())]
@@ -87,7 +55,7 @@ proptest! {
     #[test]
     fn what_is_read_back_is_what_was_there(lives in lives(3)) {
         let mut folding = folding(&lives);
-        let turns = one_by_one(&lives);
+        let turns = session_by_session(&lives);
         let mut next = vec![0; lives.lives.len()];
         for turn in turns {
             folding.act(&lives.lives[turn], turn, next[turn], Manner::Whole);
@@ -103,7 +71,7 @@ proptest! {
     fn the_log_says_what_the_totals_say(lives in lives(6), max_series in select(vec![1usize, 3, 2000])) {
         let policy = LabelPolicy { max_series, ..LabelPolicy::default() };
         let mut folding = Folding::new(&lives, policy, &IN_ORDER);
-        folding.play(&lives, &one_by_one(&lives), Manner::Whole);
+        folding.play(&lives, &session_by_session(&lives), Manner::Whole);
         prop_assert_eq!(folding.stored(), folding.refolded());
         prop_assert_eq!(folding.sessions(), folding.refolded_sessions());
     }
@@ -138,7 +106,7 @@ proptest! {
     fn what_does_not_fit_into_its_labels_is_still_in_the_sums(lives in lives(6), max_series in 0usize..4) {
         let policy = LabelPolicy { max_series, ..LabelPolicy::default() };
         let mut few = Folding::new(&lives, policy, &IN_ORDER);
-        few.play(&lives, &one_by_one(&lives), Manner::Whole);
+        few.play(&lives, &session_by_session(&lives), Manner::Whole);
         prop_assert_eq!(sums(&played(&lives, Manner::Whole)), sums(&few));
     }
 }
@@ -149,8 +117,8 @@ proptest! {
 fn a_session_that_comes_back_from_being_gone_is_shown_and_its_log_says_so() {
     use crate::support::lives::{Act, Life};
     let acts = vec![Act::Page(vec![]), Act::Gone, Act::Page(vec![]), Act::Gone, Act::ReadUpTo];
-    let life = Life { source: 0, agent: "agent".into(), created_at: at(0), acts };
-    let lives = Lives { lives: vec![life], count_from: vec![at(0); SOURCES] };
+    let lives = vec![Life::new(0, "agent", at(0), acts)];
+    let lives = Lives { platform: &hcompany::DESCRIPTOR, lives, count_from: vec![at(0); SOURCES] };
     let folding = played(&lives, Manner::Whole);
     assert_eq!(folding.stored()["SessionsGone source 0 [] [] []"], [2]);
     assert_eq!(folding.stored(), folding.refolded());

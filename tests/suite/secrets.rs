@@ -2,24 +2,33 @@
 
 use agent_session_exporter::simulator;
 
-use crate::support::{Exporter, get, run, scraped, simulate};
+use crate::support::{Exporter, get, run, scraped, simulate_platform};
 
-/// The key is planted too: a mark of its own that nothing else contains.
-const KEY: &str = "hk-planted-5ecret-key";
+/// Part of the keys, which are planted too: a mark that nothing else contains.
+const KEY: &str = "5ecret";
 
 #[test]
 fn planted_secrets_show_nowhere() {
-    let platform = simulate(&[
-        "--history=60",
-        "--sessions=0",
-        "--rate=0.001",
-        "--api-key",
-        KEY,
-        "--fault-rate-5xx=0.1",
-        "--seed=3",
-    ]);
+    nothing_shows("hcompany", "hk-planted-5ecret-key", &[], &[simulator::PRIVATE]);
+}
+
+#[test]
+fn what_is_planted_in_everruns_shows_nowhere() {
+    nothing_shows("everruns", "evr_pat_planted5ecretkey", &[], &simulator::everruns::PRIVATE);
+}
+
+#[test]
+fn what_is_planted_in_the_oldest_everruns_shows_nowhere() {
+    nothing_shows("everruns", "evr_pat_planted5ecretkey", &["--dialect=d0"], &simulator::everruns::PRIVATE);
+}
+
+fn nothing_shows(name: &str, key: &str, options: &[&str], private: &[&str]) {
+    let mut args = vec!["--history=60", "--sessions=0", "--rate=0.001", "--api-key", key];
+    args.extend(["--fault-rate-5xx=0.1", "--seed=3"]);
+    args.extend(options);
+    let platform = simulate_platform(name, &args);
     let mut exporter = Exporter::start(&format!(
-        "  - name: sim\n    platform: hcompany\n    base_url: {}\n    api_key: {KEY}\n    poll_interval: 1s\n    \
+        "  - name: sim\n    platform: {name}\n    base_url: {}\n    api_key: {key}\n    poll_interval: 1s\n    \
          requests_per_second: 500\n    start: beginning\n",
         platform.url
     ));
@@ -39,7 +48,12 @@ fn planted_secrets_show_nowhere() {
         let session: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let id = session["id"].as_str().expect("an id").to_owned();
         let shown = get(&format!("{url}/api/v1/sessions/{id}")).expect("it is known");
-        seen.push((format!("show {id}"), shown.into_bytes()));
+        seen.push((format!("session {id}"), shown.into_bytes()));
+        if seen.len() < 20 {
+            let shown = run(&["show", &id, "--web.url", &url], &[]).stdout;
+            assert!(String::from_utf8_lossy(&shown).contains(&id), "it is known");
+            seen.push((format!("show {id}"), shown));
+        }
     }
     assert_eq!(exporter.stop(), Some(0));
     let log = exporter.log();
@@ -49,12 +63,12 @@ fn planted_secrets_show_nowhere() {
     assert!(store.len() > 100_000);
     seen.push(("store".into(), store));
 
-    let planted = [simulator::PRIVATE, KEY, "5ecret"];
+    let planted: Vec<&str> = private.iter().copied().chain([key, KEY]).collect();
     // The platform does hand them out: the search would find something if anything were kept.
     let first = format!("{}/_simulator", platform.url);
     assert!(get(&first).is_some(), "the platform is still there to ask");
     for (place, bytes) in &seen {
-        for secret in planted {
+        for secret in &planted {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret:?} shows in {place}");
         }

@@ -112,7 +112,7 @@ pub fn decoded(kind: Kind, body: &Bytes) -> Result<String, hcompany::DecodeError
 }
 
 /// One line per event or row, times as people read them.
-fn lines(value: &impl std::fmt::Debug) -> String {
+pub fn lines(value: &impl std::fmt::Debug) -> String {
     let text = format!("{value:?}");
     let mut readable = String::with_capacity(text.len());
     let mut rest = text.as_str();
@@ -125,7 +125,7 @@ fn lines(value: &impl std::fmt::Debug) -> String {
         rest = &rest[end + 1..];
     }
     readable.push_str(rest);
-    for opening in ["Event { at", "Row { id", "ModelUsage { model"] {
+    for opening in ["Event { at", "Row { id", "ModelUsage { model", "Placed { position", "Listed { row"] {
         readable = readable.replace(&format!("[{opening}"), &format!("[\n  {opening}"));
         readable = readable.replace(&format!(", {opening}"), &format!(",\n  {opening}"));
     }

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use agent_session_exporter::domain::{
-    DISCOVERED, Event, Item, Mark, NameId, Report, Row, SessionId, SessionNo, Sighting, SourceIx, Status, Timestamp,
+    DISCOVERED, Event, Fact, Item, Mark, NameId, Report, Row, SessionId, SessionNo, Sighting, SourceIx, Status,
+    Timestamp,
 };
-use agent_session_exporter::ingest::platforms::hcompany;
+use agent_session_exporter::ingest::platforms::Descriptor;
 use agent_session_exporter::journal::Journal;
 use agent_session_exporter::projection::{
     Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, broken_invariants,
 };
+use proptest::prelude::ProptestConfig;
+use proptest::sample::Index;
 use redb::backends::InMemoryBackend;
 use smol_str::SmolStr;
 
-use super::lives::{Act, Life, Lives, at};
+use super::lives::{Act, Life, Lives, SOURCES, at};
 
 /// Every number that is not zero, under the name of its series.
 pub type Numbers = BTreeMap<String, Vec<u64>>;
@@ -22,6 +25,7 @@ pub type Numbers = BTreeMap<String, Vec<u64>>;
 pub struct Folding {
     pub state: State,
     pub journal: Journal,
+    platform: &'static Descriptor,
     sources: Vec<SourceIx>,
     /// What was told of each session so far, by position; `None` is lost.
     told: BTreeMap<usize, Vec<Option<Event<SmolStr>>>>,
@@ -48,15 +52,16 @@ impl Folding {
         for &source in order {
             let ix = state.add_source(SourceRecord {
                 name: format!("source {source}"),
-                platform: "hcompany".into(),
+                platform: lives.platform.name.into(),
                 account: String::new(),
                 key_print: 0,
                 count_from: lives.count_from[source],
             });
-            state.attach(ix, hcompany::DESCRIPTOR.capabilities, None);
+            state.attach(ix, lives.platform.capabilities, None);
             sources[source] = ix;
         }
-        let mut folding = Self { state, journal, sources, told: BTreeMap::new(), shown: Vec::new() };
+        let mut folding =
+            Self { state, journal, platform: lives.platform, sources, told: BTreeMap::new(), shown: Vec::new() };
         folding.commit();
         folding
     }
@@ -75,7 +80,8 @@ impl Folding {
     pub fn act(&mut self, life: &Life, turn: usize, act: usize, manner: Manner) {
         let id = id(turn);
         if self.session(life, turn).is_none() {
-            let row = Sighting { status: Status::Pending, since: life.created_at, started_at: None, finished_at: None };
+            let status = life.born.unwrap_or(Status::Pending);
+            let row = Sighting { status, since: life.created_at, started_at: None, finished_at: None };
             self.report(life, act, vec![row_of(life, turn, act, row)]);
             self.tell_again(life, turn, act);
         }
@@ -89,6 +95,15 @@ impl Folding {
             Act::ReadUpTo => {
                 let mark = Some(mark(act));
                 self.told_once(life, act, Item::read_up_to(id, mark), manner);
+            }
+            Act::Rests(tokens) => {
+                let item = Item::ReadUpTo { id, mark: Some(mark(act)), rests: true, tokens: *tokens };
+                self.told_once(life, act, item, manner);
+            }
+            Act::Abandon(key) => {
+                let at = at(10_000 + 10 * i64::try_from(act).expect("few acts"));
+                let events = vec![Event { at, fact: Fact::TurnAbandoned(*key) }];
+                self.report(life, act, vec![Item::Beside { id, events }]);
             }
             Act::Lose(count) => {
                 let to = cursor.saturating_add(*count);
@@ -110,17 +125,17 @@ impl Folding {
             Manner::Again(early_by) => early.take(early_by).collect(),
             _ => Vec::new(),
         };
-        told.extend(events.iter().cloned().map(Some));
-        let pieces = match manner {
-            Manner::Pieces(size) => size,
-            _ => events.len(),
+        told.extend(one_by_one(events).into_iter().map(Some));
+        let (events, pieces) = match manner {
+            Manner::Pieces(size) => (one_by_one(events), size),
+            _ => (events.to_vec(), events.len()),
         };
         let mut from = cursor;
         for piece in events.chunks(pieces.max(1)) {
             let before = overlap.iter().rev().cloned();
-            let events: Vec<_> = before.chain(piece.iter().cloned()).collect();
+            let events = in_one(before.chain(piece.iter().cloned()));
             let begin = from - overlap.len() as u64;
-            from = from.saturating_add(piece.len() as u64);
+            from = from.saturating_add(piece.iter().map(|event| event.fact.positions()).sum());
             self.told_once(life, act, Item::page(id.clone(), begin, events), manner);
         }
     }
@@ -190,7 +205,7 @@ impl Folding {
     pub fn restart(&mut self) {
         self.state = self.journal.load(at(0)).expect("the journal is whole");
         for &ix in &self.sources {
-            self.state.attach(ix, hcompany::DESCRIPTOR.capabilities, None);
+            self.state.attach(ix, self.platform.capabilities, None);
         }
     }
 
@@ -287,11 +302,38 @@ fn mark(act: usize) -> Mark {
 fn row_of(life: &Life, turn: usize, act: usize, sighting: Sighting) -> Item {
     // Another mark each time: a settled session is looked at again.
     let mark = Mark(1_000_000 + act as u64);
-    Item::Row(Row::new(id(turn), life.agent.clone(), life.created_at, sighting, mark))
+    let mut row = Row::new(id(turn), life.agent.clone(), life.created_at, sighting, mark);
+    (row.born, row.inherited) = (life.born, life.inherited);
+    Item::Row(row)
+}
+
+/// The same, each position by itself.
+fn one_by_one(events: &[Event<SmolStr>]) -> Vec<Event<SmolStr>> {
+    let each = |event: &Event<SmolStr>| match event.fact {
+        Fact::Passed(count) => {
+            let one = Event { at: event.at, fact: Fact::Passed(1) };
+            vec![one; usize::try_from(count).expect("drawn gaps are short")]
+        }
+        _ => vec![event.clone()],
+    };
+    events.iter().flat_map(each).collect()
+}
+
+/// The same, positions that hold nothing taken together.
+fn in_one(events: impl Iterator<Item = Event<SmolStr>>) -> Vec<Event<SmolStr>> {
+    let mut together: Vec<Event<SmolStr>> = Vec::new();
+    for event in events {
+        match (together.last_mut().map(|last| &mut last.fact), &event.fact) {
+            (Some(Fact::Passed(before)), Fact::Passed(more)) => *before += more,
+            _ => together.push(event),
+        }
+    }
+    together
 }
 
 fn assert_risen(before: &[Family], after: &[Family]) {
-    for (before, after) in before.iter().zip(after).filter(|(family, _)| family.metric().is_stored()) {
+    let counts = |family: &Family| family.metric().is_stored() && family.metric().kind() != Kind::Gauge;
+    for (before, after) in before.iter().zip(after).filter(|(family, _)| counts(family)) {
         for index in 0..before.heads().len() {
             let (old, new) = (before.values(index), after.values(index));
             let head = after.heads()[index];
@@ -344,4 +386,41 @@ pub fn sums(folding: &Folding) -> Numbers {
     }
     sums.retain(|_, values| values.iter().any(|value| *value != 0));
     sums
+}
+
+/// The sources as they come.
+pub const IN_ORDER: [usize; SOURCES] = [0, 1];
+
+/// Nothing played yet.
+pub fn folding(lives: &Lives) -> Folding {
+    Folding::new(lives, LabelPolicy::default(), &IN_ORDER)
+}
+
+/// Session after session.
+pub fn session_by_session(lives: &Lives) -> Vec<usize> {
+    lives.lives.iter().enumerate().flat_map(|(turn, life)| std::iter::repeat_n(turn, life.acts.len())).collect()
+}
+
+/// All of them at once, in a drawn order.
+pub fn mixed(lives: &Lives, draws: &[Index]) -> Vec<usize> {
+    let mut turns = session_by_session(lives);
+    for (place, draw) in draws.iter().enumerate().take(turns.len()) {
+        let other = draw.index(turns.len());
+        turns.swap(place, other);
+    }
+    turns
+}
+
+/// Played session after session.
+pub fn played(lives: &Lives, manner: Manner) -> Folding {
+    let mut folding = folding(lives);
+    folding.play(lives, &session_by_session(lives), manner);
+    folding
+}
+
+/// How many lives are drawn for each law.
+pub fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    // What breaks a law becomes a named test, not a file of seeds. PROPTEST_CASES=10000 searches for minutes.
+    ProptestConfig { cases: default.cases.div_ceil(6), failure_persistence: None, ..default }
 }

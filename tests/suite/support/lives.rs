@@ -1,9 +1,10 @@
 //! Lives of sessions as property tests draw them: plausible ones, and ones that no platform should ever tell.
 
 use agent_session_exporter::domain::{
-    CallKey, Ending, Event, Fact, ModelUsage, NanoUsd, SessionId, Sighting, Status, Timestamp, Tokens, ToolCall, Usage,
-    Verdict,
+    CallKey, Ending, Event, Fact, ModelUsage, NanoUsd, SessionId, Sighting, Status, Timestamp, Tokens, ToolCall,
+    TurnKey, Usage, Verdict,
 };
+use agent_session_exporter::ingest::platforms::{Descriptor, hcompany};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -18,6 +19,10 @@ pub enum Act {
     Beside(Event<SmolStr>),
     Lose(u64),
     ReadUpTo,
+    /// Read to its end and shown at rest, with what the platform says that it used.
+    Rests(Option<u64>),
+    /// Nobody waits for this turn any more: our own word, so it is never told twice.
+    Abandon(Option<TurnKey>),
     Gone,
 }
 
@@ -27,12 +32,22 @@ pub struct Life {
     pub source: usize,
     pub agent: SmolStr,
     pub created_at: Timestamp,
+    pub born: Option<Status>,
+    pub inherited: u64,
     pub acts: Vec<Act>,
+}
+
+impl Life {
+    /// Of a session that is no copy, on a platform that tells every beginning.
+    pub fn new(source: usize, agent: &str, created_at: Timestamp, acts: Vec<Act>) -> Self {
+        Self { source, agent: agent.into(), created_at, born: None, inherited: 0, acts }
+    }
 }
 
 /// Several sessions of several sources.
 #[derive(Clone, Debug)]
 pub struct Lives {
+    pub platform: &'static Descriptor,
     pub lives: Vec<Life>,
     /// Of each source, as seconds from [`EPOCH`].
     pub count_from: Vec<Timestamp>,
@@ -49,31 +64,36 @@ pub fn at(seconds: i64) -> Timestamp {
 /// A few lives whose agents are among `agents`.
 pub fn lives(agents: u32) -> impl Strategy<Value = Lives> {
     let horizon = prop_oneof![Just(Timestamp::default()), (0i64..600).prop_map(at)];
-    (vec(life(agents), 1..6), vec(horizon, SOURCES)).prop_map(|(lives, count_from)| Lives { lives, count_from })
+    (vec(life(agents), 1..6), vec(horizon, SOURCES)).prop_map(|(lives, count_from)| Lives {
+        platform: &hcompany::DESCRIPTOR,
+        lives,
+        count_from,
+    })
 }
 
 fn life(agents: u32) -> impl Strategy<Value = Life> {
     // Absurd numbers spoil everything after them, so most lives have none.
     let acts = prop_oneof![5 => acts(false), 1 => acts(true)];
     (0..SOURCES, 0..agents, 0i64..300, acts).prop_map(|(source, agent, created, mut acts)| {
-        let mut life =
-            Life { source, agent: format_smolstr!("agent {agent}"), created_at: at(created), acts: Vec::new() };
-        let mut teller = Teller { now: created, steps: 0, tokens: Tokens::default() };
+        let mut teller = Teller::new(created);
         acts.iter_mut().for_each(|act| teller.tell(act));
-        life.acts = acts;
-        life
+        Life::new(source, &format_smolstr!("agent {agent}"), at(created), acts)
     })
 }
 
 /// Makes drawn steps into times and running totals, which strategies cannot know of each other.
-struct Teller {
+pub(super) struct Teller {
     now: i64,
     steps: u64,
     tokens: Tokens,
 }
 
 impl Teller {
-    fn tell(&mut self, act: &mut Act) {
+    pub(super) fn new(now: i64) -> Self {
+        Self { now, steps: 0, tokens: Tokens::default() }
+    }
+
+    pub(super) fn tell(&mut self, act: &mut Act) {
         match act {
             Act::Page(events) => events.iter_mut().for_each(|event| self.event(event)),
             Act::Beside(event) => self.event(event),
@@ -81,7 +101,7 @@ impl Teller {
                 sighting.since = self.time(sighting.since);
                 sighting.finished_at = sighting.finished_at.map(|at| self.time(at));
             }
-            Act::Lose(_) | Act::ReadUpTo | Act::Gone => {}
+            Act::Lose(_) | Act::ReadUpTo | Act::Rests(_) | Act::Abandon(_) | Act::Gone => {}
         }
     }
 
@@ -135,7 +155,7 @@ fn lost(absurd: bool) -> BoxedStrategy<u64> {
     if absurd { prop_oneof![1u64..9, Just(1 << 40)].boxed() } else { (1u64..9).boxed() }
 }
 
-fn event(fact: BoxedStrategy<Fact<SmolStr>>, absurd: bool) -> BoxedStrategy<Event<SmolStr>> {
+pub(super) fn event(fact: BoxedStrategy<Fact<SmolStr>>, absurd: bool) -> BoxedStrategy<Event<SmolStr>> {
     let step = (-3i64..60).prop_map(Timestamp::from_micros);
     let far = select(vec![i64::MIN / 40, -EPOCH, 1 << 58]).prop_map(Timestamp::from_micros);
     let time = if absurd { prop_oneof![20 => step, 1 => far].boxed() } else { step.boxed() };
@@ -167,7 +187,7 @@ fn verdict() -> impl Strategy<Value = Option<Verdict>> {
     option::of(select(Verdict::ALL.to_vec()))
 }
 
-fn call() -> impl Strategy<Value = ToolCall<SmolStr>> {
+pub(super) fn call() -> impl Strategy<Value = ToolCall<SmolStr>> {
     // Few names and fewer ids, so that they repeat.
     (0u32..4, option::of(0u32..2))
         .prop_map(|(tool, key)| ToolCall { tool: format_smolstr!("tool {tool}"), key: key.map(CallKey) })

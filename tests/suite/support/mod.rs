@@ -2,7 +2,10 @@
 
 mod account;
 mod bench_of_one;
+pub mod conversation;
 pub mod disk;
+pub mod documents;
+pub mod everruns_lives;
 pub mod fixtures;
 pub mod folding;
 mod gate;

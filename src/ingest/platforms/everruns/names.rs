@@ -40,16 +40,21 @@ impl Names {
     /// Takes in a page; true if there may be another one.
     pub(super) fn take_in(&mut self, page: AgentPage) -> bool {
         let mut known = locked(&self.learnt.agents);
+        let mut is_news = false;
         for (id, name) in page.agents {
-            self.ids.push(id.clone());
+            if !self.ids.contains(&id) {
+                is_news = true;
+                self.ids.push(id.clone());
+            }
             // An agent without a name is better told by its id than not at all.
             let name = if name.trim().is_empty() { id.clone() } else { name };
             known.insert(id, name);
         }
         self.offset += page.len as u64;
-        // Servers without pages say nothing of a total, and give everything at once.
+        // Servers without pages say nothing of a total, and give everything at once; one that ignores the offset gives
+        // the same again and again.
         let more =
-            page.len > 0 && page.total.is_some_and(|total| self.offset < total) && self.offset < MOST_PAGES * LIST_SIZE;
+            is_news && page.total.is_some_and(|total| self.offset < total) && self.offset < MOST_PAGES * LIST_SIZE;
         self.is_over = !more;
         more
     }

@@ -72,7 +72,7 @@ enum Asked {
     /// The same with another limit: is the first one that it gives still this?
     Otherwise { first: u64 },
     /// Whether the event before the cursor is still there; if not, what is missing up to here was taken away.
-    Before { first: u64, at: Timestamp },
+    Before { first: u64, at: Timestamp, limit: Option<u32> },
     /// Everything after the bookmark.
     Since,
     /// Everything.
@@ -132,12 +132,9 @@ impl Read {
                 let other = if self.limit == 1 { "2" } else { "1" };
                 query.extend([("after_sequence", self.cursor.to_string()), ("limit", other.to_owned())]);
             }
-            Asked::Before { .. } => {
+            Asked::Before { limit, .. } => {
                 query.push(("after_sequence", self.cursor.saturating_sub(1).to_string()));
-                // Elsewhere it might take the last one.
-                if self.learnt.paging() == Paging::Forward {
-                    query.push(("limit", "1".to_owned()));
-                }
+                query.extend(limit.map(|limit| ("limit", limit.to_string())));
             }
             Asked::Since => query.extend(self.bookmark.id.as_ref().map(|id| ("since_id", id.to_string()))),
             Asked::All => {}
@@ -182,7 +179,7 @@ impl Read {
                     self.learnt.set_paging(Paging::ById);
                     self.ask()
                 }
-                Asked::Before { first, at } => self.lost(first, Some(at)),
+                Asked::Before { first, at, .. } => self.lost(first, Some(at)),
                 Asked::All => Output::Done(Finish::Failed(Failure::Status(response.status))),
             },
             status => Output::Done(Finish::Failed(Failure::Status(status))),
@@ -220,15 +217,29 @@ impl Read {
             }
             Asked::After { limit: None } => self.take_in(Page { is_end: page.events.is_empty(), ..page }),
             Asked::Otherwise { first: before } => {
-                let is_forward = first == Some(before);
-                self.learnt.set_paging(if is_forward { Paging::Forward } else { Paging::LastOnes });
-                match self.held.take().filter(|_| is_forward) {
-                    Some(held) => self.take_in(held),
+                let is_same = first == Some(before);
+                // Of a single event the first is the last one, too.
+                let tells = self.held.as_ref().is_some_and(|held| held.events.len().max(page.events.len()) > 1);
+                if tells || !is_same {
+                    self.learnt.set_paging(if is_same { Paging::Forward } else { Paging::LastOnes });
+                }
+                match self.held.take().filter(|_| is_same) {
+                    Some(mut held) => {
+                        // What has become visible meanwhile is as good.
+                        held.events.extend(page.events);
+                        held.events.sort_by_key(|placed| placed.position);
+                        held.events.dedup_by_key(|placed| placed.position);
+                        self.take_in(held)
+                    }
                     None => self.ask(),
                 }
             }
-            Asked::Before { first: missing_until, at } => {
-                if first.is_some_and(|first| first < self.cursor) {
+            Asked::Before { first: missing_until, at, .. } => {
+                let is_missing = |placed: &Placed| (self.cursor..missing_until).contains(&placed.position);
+                if page.events.iter().any(is_missing) {
+                    // It has become visible meanwhile.
+                    self.take_in(page)
+                } else if first.is_some_and(|first| first < self.cursor) {
                     self.pass(missing_until, page.now)
                 } else {
                     self.lost(missing_until, Some(at))
@@ -273,10 +284,10 @@ impl Read {
             return match last {
                 Some((reached, id)) if !is_end && id.is_some() && reached > self.bookmark.reached => {
                     // Nothing new yet: on from where it ends.
-                    self.bookmark = Bookmark { id, reached, ..self.bookmark.clone() };
+                    self.bookmark = Bookmark { id, reached, works: true, ..self.bookmark };
                     self.ask()
                 }
-                Some(_) if !is_end => {
+                Some(_) if !is_end && self.asked == Asked::Since => {
                     Output::Done(Finish::Failed(Failure::Nonsense("the server does not go on from its own events")))
                 }
                 _ if is_end => self.drained(),
@@ -294,7 +305,13 @@ impl Read {
             } else if self.asked == Asked::All {
                 return self.lost(first, Some(at));
             } else {
-                self.asked = Asked::Before { first, at };
+                // Forward the first one is enough. Where a limit may take the last ones, these and one more.
+                let limit = match self.learnt.paging() {
+                    Paging::Forward => Some(1),
+                    Paging::LastOnes => None,
+                    _ => u32::try_from(news.len() + 1).ok(),
+                };
+                self.asked = Asked::Before { first, at, limit };
                 return self.fetch();
             }
         }
@@ -313,6 +330,7 @@ impl Read {
             self.cursor = placed.position + 1;
             self.bookmark.id = placed.id;
             self.bookmark.reached = self.cursor;
+            self.bookmark.works = true;
             page.push(placed.event);
         }
         self.gave_up = false;
@@ -390,12 +408,24 @@ impl Read {
                 self.learnt.set_events_limit(self.limit);
                 self.ask()
             }
+            Asked::Otherwise { .. } if self.limit == 1 => {
+                // Two are too many: what a limit takes shows without one, too.
+                self.held = None;
+                self.asked = Asked::After { limit: None };
+                self.fetch()
+            }
             // What is so large is a prompt: the end of the thinking stands for it.
             Asked::After { limit: Some(_) } | Asked::Otherwise { .. } if !spares => {
                 self.held = None;
                 self.spare_generation = true;
                 self.ask()
             }
+            Asked::Before { first, at, limit } if limit != Some(1) => {
+                self.asked = Asked::Before { first, at, limit: Some(1) };
+                self.fetch()
+            }
+            // What is there cannot be asked for: better one count of losses too many than a session that stands still.
+            Asked::Before { first, at, .. } => self.lost(first, Some(at)),
             // Anything else so large is given up, rather than everything after it; a second one only once there was time
             // to see whether it is the platform that answers so whatever it is asked.
             Asked::After { limit: Some(_) } if matches!(failure, Failure::TooLarge(_)) && !self.gave_up => {
@@ -450,3 +480,6 @@ impl Job for Read {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,76 @@ pub(super) fn candidates(account: &Account) -> Vec<Route> {
     let route = |layout: &Layout| prefixes.iter().map(|prefix| Route { prefix, layout: layout.clone() }).collect();
     layouts.iter().flat_map(|layout| -> Vec<Route> { route(layout) }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::domain::Timestamp;
+
+    fn account(base_url: &str, organization: &str) -> Account {
+        let mut account = Account::new(Timestamp::default());
+        account.base_url = base_url.to_owned();
+        account.settings.insert(ORGANIZATION, organization.to_owned());
+        account
+    }
+
+    fn paths(account: &Account) -> Vec<String> {
+        candidates(account).iter().map(|route| route.question().path).collect()
+    }
+
+    fn answer(status: u16, body: &'static str) -> Response {
+        let body = Bytes::from_static(body.as_bytes());
+        let now = Timestamp::default();
+        Response { status, etag: None, body, asked_at: now, received_at: now, date: None }
+    }
+
+    #[test]
+    fn a_base_url_may_say_the_prefix_or_not() {
+        let short = ["/v1/sessions", "/v1/agents"];
+        assert_eq!(paths(&account("https://app.everruns.com/api", "")), short);
+        let both = ["/v1/sessions", "/api/v1/sessions", "/v1/agents", "/api/v1/agents"];
+        assert_eq!(paths(&account("http://localhost:9000", "")), both);
+    }
+
+    #[test]
+    fn where_an_organization_is_named_its_path_is_tried_too() {
+        let paths = paths(&account("https://app.everruns.com/api", "org_1/2"));
+        assert_eq!(paths, ["/v1/sessions", "/v1/orgs/org_1%2F2/agents", "/v1/agents"]);
+    }
+
+    #[test]
+    fn only_a_list_is_taken_for_one() {
+        let mut probe = Probe::new(&account("http://localhost:9000", ""));
+        let pages = [
+            answer(200, "<!doctype html><title>Everruns</title>"),
+            answer(404, r#"{"data":[]}"#),
+            answer(200, r#"{"data":[]}"#),
+        ];
+        let mut asked = Vec::new();
+        let mut found = Vec::new();
+        for page in &pages {
+            asked.push(probe.ask().expect("there is another one").path);
+            found.push(probe.answered(page));
+        }
+        assert_eq!(asked, ["/v1/sessions", "/api/v1/sessions", "/v1/agents"]);
+        assert_eq!(found[..2], [None, None]);
+        let route = found[2].clone().expect("the last one is a list");
+        assert!(!route.is_flat());
+        let id = SessionId::new("a/../b");
+        let request = route.session("events", Some("an agent"), &id, "/events", Vec::new());
+        assert_eq!(request.path, "/v1/agents/an%20agent/sessions/a%2F..%2Fb/events");
+    }
+
+    #[test]
+    fn when_everything_was_tried_there_is_no_question_left() {
+        let mut probe = Probe::new(&account("https://app.everruns.com/api", ""));
+        for _ in 0..2 {
+            let question = probe.ask();
+            assert_eq!(question, probe.ask(), "a question that was not answered is asked again");
+            assert_eq!(probe.answered(&answer(500, "")), None);
+        }
+        assert_eq!(probe.ask(), None);
+    }
+}

@@ -12,6 +12,8 @@ use crate::domain::{SessionId, Span, Timestamp};
 const SHARED: usize = 5;
 /// How often a walk steps back at most.
 const MOST_STEPS_BACK: u32 = 5;
+/// Where nothing makes sense any more, nothing says either that the pages are not all the same.
+const MOST_BLIND: u32 = 10;
 /// Pages of the newest sessions that are read in every round, where the list does not come by last activity.
 const NEWEST_PAGES: u32 = 10;
 /// Pages of the older ones that are read in every round there, each round going on where the last one ended.
@@ -58,6 +60,10 @@ pub(super) struct Walk {
     reach: Reach,
     /// The last rows of the page before.
     tail: Vec<SessionId>,
+    /// Its first row and its last.
+    ends: Option<[SessionId; 2]>,
+    /// Pages in a row of which nothing made sense.
+    blind: u32,
     steps_back: u32,
     /// The newest movement that the first page showed: what moves later shows in the next round.
     pub newest_activity: Option<Timestamp>,
@@ -74,6 +80,8 @@ impl Walk {
             pages: 0,
             reach: Reach::Newest,
             tail: Vec::new(),
+            ends: None,
+            blind: 0,
             steps_back: 0,
             newest_activity: before.activity,
             newest_created: before.created,
@@ -103,9 +111,16 @@ impl Walk {
 
         let size = page.limit.unwrap_or(LIST_SIZE).clamp(1, LIST_SIZE);
         let after = self.offset + page.len as u64;
-        // The oldest servers know neither pages nor totals, and give everything at once.
-        let has_pages = page.total.is_some() || page.limit.is_some();
-        let is_end = (page.len as u64) < size || !has_pages || page.total.is_some_and(|total| after >= total);
+        // Servers without pages say nothing of a total or a limit, and give everything at once.
+        let is_everything = page.total.is_none() && page.limit.is_none();
+        let ends = page.rows.first().zip(page.rows.last()).map(|(first, last)| [&first.row.id, &last.row.id]);
+        // Another offset and the same page: whatever is said of a total, there is nothing more to be had.
+        self.blind = if ends.is_none() { self.blind + 1 } else { 0 };
+        let is_stuck =
+            self.blind >= MOST_BLIND || ends.is_some() && ends == self.ends.as_ref().map(|[first, last]| [first, last]);
+        let is_short = (page.len as u64) < size || page.total.is_some_and(|total| after >= total);
+        let is_end = is_short || is_everything || is_stuck;
+        self.ends = ends.map(|ends| ends.map(Clone::clone));
         let shares_rows = self.tail.is_empty() || page.rows.iter().any(|row| self.tail.contains(&row.row.id));
         if !shares_rows && self.steps_back < MOST_STEPS_BACK {
             self.steps_back += 1;
@@ -183,4 +198,164 @@ pub(super) fn order_shown(rows: &[Listed], known: Order) -> Order {
     }
     // Both orders would look like this.
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::{Mark, Row, Sighting, Status};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    const NOW: i64 = 1_000_000;
+
+    /// A session that was created at this second and moved at that one.
+    fn listed(created: i64, updated: impl Into<Option<i64>>) -> Listed {
+        let sighting = Sighting { status: Status::Idle, since: at(created), started_at: None, finished_at: None };
+        let id = SessionId::new(&format!("session {created}"));
+        let row = Row::new(id, "".into(), at(created), sighting, Mark(0));
+        Listed { row, agent_id: None, updated_at: updated.into().map(at) }
+    }
+
+    /// Sessions created one a second, the newest first.
+    fn list(len: i64) -> Vec<Listed> {
+        (1..=len).rev().map(|created| listed(created, created)).collect()
+    }
+
+    fn page(list: &[Listed], offset: u64) -> ListPage {
+        let rows: Vec<Listed> = list.iter().skip(offset as usize).take(100).cloned().collect();
+        ListPage { len: rows.len(), rows, total: Some(list.len() as u64), limit: Some(100) }
+    }
+
+    /// Reads on until enough was seen; gives what was seen, and the offsets that were asked for.
+    fn walked(walk: &mut Walk, list: &[Listed], order: Order, rolling: &mut u64) -> (BTreeSet<i64>, Vec<u64>, Next) {
+        let (mut seen, mut offsets) = (BTreeSet::new(), Vec::new());
+        loop {
+            offsets.push(walk.offset());
+            let page = page(list, walk.offset());
+            seen.extend(page.rows.iter().map(|listed| listed.row.created_at.micros() / 1_000_000));
+            match walk.page(&page, order, rolling, at(NOW)) {
+                Next::Page => assert!(offsets.len() < 200, "it never ends: {offsets:?}"),
+                end => return (seen, offsets, end),
+            }
+        }
+    }
+
+    #[test]
+    fn pages_share_rows_and_everything_is_seen() {
+        let mut walk = Walk::new(Before::default(), true);
+        let (seen, offsets, end) = walked(&mut walk, &list(250), Order::Unknown, &mut 0);
+        assert_eq!((seen.len(), offsets, end), (250, vec![0, 95, 190], Next::End));
+        assert_eq!((walk.newest_activity, walk.newest_created), (Some(at(250)), Some(at(250))));
+    }
+
+    #[test]
+    fn a_walk_steps_back_over_what_deletions_moved_past_it() {
+        let before = list(250);
+        let mut walk = Walk::new(Before::default(), true);
+        assert_eq!(walk.page(&page(&before, 0), Order::Unknown, &mut 0, at(NOW)), Next::Page);
+        // The sixty newest go: what was at 100 is at 40 now, and the next page would begin at 95.
+        let after = before[60..].to_vec();
+        let (seen, offsets, _) = walked(&mut walk, &after, Order::Unknown, &mut 0);
+        assert_eq!(offsets[..2], [95, 0], "no row of the page before was there");
+        assert_eq!(seen.len(), 190);
+    }
+
+    #[test]
+    fn a_walk_does_not_step_back_for_ever() {
+        let mut walk = Walk::new(Before::default(), true);
+        let (mut offset, mut pages) = (0, 0);
+        loop {
+            // A list that has nothing in common with what it was a moment ago.
+            let rows: Vec<Listed> = (0..100).map(|row| listed(pages * 1000 + row, None)).collect();
+            let shown = ListPage { len: 100, rows, total: Some(3000), limit: Some(100) };
+            pages += 1;
+            if walk.page(&shown, Order::Unknown, &mut 0, at(NOW)) == Next::End {
+                break;
+            }
+            assert!(pages < 100, "it is at {offset} after {pages} pages");
+            offset = walk.offset();
+        }
+        assert!(offset > 2800);
+    }
+
+    #[test]
+    fn in_a_list_by_activity_a_walk_ends_a_little_below_what_is_known() {
+        let before = Before { activity: Some(at(9_700)), created: Some(at(9_700)) };
+        let (seen, offsets, end) = walked(&mut Walk::new(before, false), &list(10_000), Order::Activity, &mut 0);
+        assert_eq!(end, Next::Enough);
+        assert!(seen.contains(&9_580) && !seen.contains(&9_400), "two minutes are read again: {offsets:?}");
+        let (seen, _, end) = walked(&mut Walk::new(before, true), &list(10_000), Order::Activity, &mut 0);
+        assert_eq!((seen.len(), end), (10_000, Next::End), "a walk over everything goes on");
+    }
+
+    #[test]
+    fn a_list_by_creation_is_read_in_parts_that_add_up() {
+        let list = list(5_000);
+        let before = Before { activity: Some(at(5_000)), created: Some(at(5_000)) };
+        let (mut rolling, mut seen, mut rounds) = (0, BTreeSet::new(), 0);
+        while seen.len() < list.len() {
+            let (more, offsets, _) = walked(&mut Walk::new(before, false), &list, Order::Creation, &mut rolling);
+            assert!(offsets.len() <= 20, "{offsets:?}");
+            assert!((4_100..=5_000).all(|created| more.contains(&created)), "the newest are read in every round");
+            seen.extend(more);
+            rounds += 1;
+            assert!(rounds < 10, "{} of 5000 seen", seen.len());
+        }
+        assert_eq!(rolling, 0, "at the end it begins again");
+    }
+
+    #[test]
+    fn all_that_is_new_is_read_in_one_round() {
+        let before = Before { activity: Some(at(1_000)), created: Some(at(1_000)) };
+        let (seen, ..) = walked(&mut Walk::new(before, false), &list(5_000), Order::Creation, &mut 0);
+        assert!((1_000..=5_000).all(|created| seen.contains(&created)));
+    }
+
+    #[test]
+    fn a_server_without_pages_gives_everything_at_once() {
+        let rows = list(300);
+        let everything = ListPage { len: 300, rows, total: None, limit: None };
+        let mut walk = Walk::new(Before::default(), true);
+        assert_eq!(walk.page(&everything, Order::Unknown, &mut 0, at(NOW)), Next::End);
+    }
+
+    #[test]
+    fn the_same_page_again_is_the_end() {
+        let same = ListPage { total: Some(u64::MAX), ..page(&list(300), 0) };
+        let mut walk = Walk::new(Before::default(), true);
+        assert_eq!(walk.page(&same, Order::Unknown, &mut 0, at(NOW)), Next::Page);
+        assert_eq!(walk.page(&same, Order::Unknown, &mut 0, at(NOW)), Next::End);
+    }
+
+    #[test]
+    fn a_time_from_the_future_hides_nothing() {
+        let mut walk = Walk::new(Before::default(), false);
+        let odd = ListPage { len: 1, rows: vec![listed(NOW + 500, NOW + 900)], total: Some(1), limit: Some(100) };
+        walk.page(&odd, Order::Unknown, &mut 0, at(NOW));
+        assert_eq!((walk.newest_activity, walk.newest_created), (Some(at(NOW)), Some(at(NOW))));
+    }
+
+    #[test]
+    fn an_order_is_believed_when_it_cannot_be_chance() {
+        let shown = |rows: &[(i64, Option<i64>)], known| {
+            let rows: Vec<Listed> = rows.iter().map(|(created, updated)| listed(*created, *updated)).collect();
+            order_shown(&rows, known)
+        };
+        let by_activity = [(3, Some(90)), (7, Some(80)), (5, Some(70))];
+        let by_creation = [(7, Some(80)), (5, Some(70)), (3, Some(90))];
+        let by_both = [(7, Some(90)), (5, Some(80)), (3, Some(70))];
+        for known in [Order::Unknown, Order::Activity, Order::Creation] {
+            assert_eq!(shown(&by_activity, known), Order::Activity);
+            assert_eq!(shown(&by_creation, known), Order::Creation);
+            for says_nothing in [&by_both[..], &by_both[..1], &[]] {
+                assert_eq!(shown(says_nothing, known), known);
+            }
+            assert_eq!(shown(&[(7, None), (5, None)], known), Order::Creation, "it does not even tell when");
+        }
+    }
 }
