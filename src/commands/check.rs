@@ -39,7 +39,7 @@ async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
         .map_err(Failed::running)?;
     let mut works = true;
     for (number, check) in platform.checks(WallClock.now()).into_iter().enumerate() {
-        let mut finding = Finding::Bad("nothing was asked".to_owned());
+        let mut finding = None;
         for (form, request) in check.requests.iter().enumerate() {
             let asked_at = WallClock.now();
             let answer = http.get(request).await;
@@ -47,14 +47,18 @@ async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
             if number == 0 && form == 0 {
                 reachable(&answer.as_ref().map(|answer| answer.date), asked_at, received_at);
             }
-            finding = match answer {
+            let found = match answer {
                 Ok(answer) => (check.judge)(answer.status, &answer.body),
                 Err(error) => Finding::Bad(unreachable_hint(&error)),
             };
-            if !matches!(finding, Finding::Bad(_)) {
+            if !matches!(found, Finding::Bad(_)) {
+                finding = Some(found);
                 break;
             }
+            // What is wrong with the newest form says most.
+            finding.get_or_insert(found);
         }
+        let Some(finding) = finding else { continue };
         let (sign, text) = match &finding {
             Finding::Good(text) => ("ok", text),
             Finding::Note(text) => ("note", text),
@@ -90,7 +94,7 @@ fn unreachable_hint(error: &TransportError) -> String {
     let hint = match error {
         TransportError::Connect => "is base_url right, and reachable from here (DNS, proxy, TLS certificates)?",
         TransportError::Timeout => "is base_url right? if it is slow, raise request_timeout",
-        TransportError::Cut | TransportError::TooLarge(_) => "is this the platform's API?",
+        TransportError::Cut | TransportError::TooLarge { .. } => "is this the platform's API?",
     };
     format!("{error}: {hint}")
 }

@@ -11,7 +11,7 @@ mod usage;
 pub use fact::{CallKey, Ending, Event, Fact, Label, ModelCall, ModelUsage, Sighting, ToolCall, TurnKey};
 pub use id::{NameId, SessionId, SessionNo, SourceIx};
 pub use limits::{ConcurrencyLimit, Limits, TokenLimit};
-pub use report::{COPIED_UNTIL_BORN, DISCOVERED, Due, Item, Mark, Receipt, Report, Row, Watch};
+pub use report::{COPIED_UNTIL_BORN, DISCOVERED, Due, Item, Listing, Mark, Receipt, Report, Row, Watch};
 pub use status::{Capabilities, Status, TurnOutcome, Verdict};
 pub use time::{Clock, Span, Timestamp, TimestampError};
 pub use usage::{NanoUsd, Tokens, Usage};

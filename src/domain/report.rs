@@ -15,7 +15,7 @@ pub const COPIED_UNTIL_BORN: u64 = u64::MAX;
 pub struct Mark(pub u64);
 
 /// How closely a session has to be watched, given what its platform's lists tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Watch {
     /// It may move without its row changing: it is read in every round.
     EachRound,
@@ -23,6 +23,17 @@ pub enum Watch {
     OnChange,
     /// The same, and nothing happens in it before its row changes: once read it can be put away.
     AtRest,
+}
+
+/// What a list last said of a session's movement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Listing {
+    /// Fingerprint of its movement.
+    pub mark: Mark,
+    /// How closely it has to be watched.
+    pub watch: Watch,
+    /// The tokens, of all kinds and models, that the platform counts for it.
+    pub tokens: Option<u64>,
 }
 
 /// A session as a list shows it.
@@ -79,6 +90,8 @@ pub enum Item {
         from: u64,
         /// The first position that can be read again.
         to: u64,
+        /// When the event there happened: the lost ones were before it. `None` if that is not known.
+        before: Option<Timestamp>,
     },
     /// A session's stream was read to its end, as the list stood at `mark`.
     ReadUpTo {
@@ -98,10 +111,13 @@ pub enum Item {
         /// The list's fingerprint that made us ask, if a list still shows it.
         mark: Option<Mark>,
     },
-    /// The lists of a round are read: what has not come to rest and was in none of them has to be asked for by name.
-    ActiveListed {
+    /// The lists of a round are read: what is not settled and was in none of them may have to be asked for by name.
+    RoundListed {
         /// Our time when the first page was asked for.
         began: Timestamp,
+        /// They show everything that has not ended. Otherwise they show what has moved, and who was in none of them
+        /// has not.
+        shows_all: bool,
     },
     /// Everything the platform has was listed: what is known and not among it has to be asked for by name.
     AllListed {

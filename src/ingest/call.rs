@@ -45,6 +45,8 @@ pub struct Response {
     pub asked_at: Timestamp,
     /// Our time when the body had arrived.
     pub received_at: Timestamp,
+    /// The platform's own time, where it says so: whole seconds.
+    pub date: Option<Timestamp>,
 }
 
 /// A [`Failure::Transport`]: no answer in time.

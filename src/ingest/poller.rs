@@ -415,16 +415,17 @@ impl Poller {
                     self.note_skew(&answer, asked_at, received_at);
                     match self.judge(request, &answer, *attempts) {
                         None => {
-                            let Answer { status, etag, body, .. } = answer;
-                            return Ok(Response { status, etag, body, asked_at, received_at });
+                            let Answer { status, etag, body, date, .. } = answer;
+                            return Ok(Response { status, etag, body, asked_at, received_at, date });
                         }
                         Some(failure) => failure,
                     }
                 }
                 Err(error) => {
-                    self.witness.requested(request.endpoint, "error", began.elapsed(), 0);
+                    let bytes = if let TransportError::TooLarge { read, .. } = error { read } else { 0 };
+                    self.witness.requested(request.endpoint, "error", began.elapsed(), bytes);
                     match error {
-                        TransportError::TooLarge(limit) => return Err(Failure::TooLarge(limit)),
+                        TransportError::TooLarge { limit, .. } => return Err(Failure::TooLarge(limit)),
                         TransportError::Timeout => Failure::Transport(TIMED_OUT),
                         TransportError::Connect => Failure::Transport("cannot connect"),
                         TransportError::Cut => Failure::Transport(CUT),

@@ -42,8 +42,13 @@ pub enum TransportError {
     #[error("answer cut off")]
     Cut,
     /// More than we are ready to read.
-    #[error("answer larger than {0} bytes")]
-    TooLarge(u64),
+    #[error("answer larger than {limit} bytes")]
+    TooLarge {
+        /// What was asked for at most.
+        limit: u64,
+        /// What had arrived before that was known.
+        read: u64,
+    },
 }
 
 /// A pending answer.
@@ -126,13 +131,14 @@ impl Http {
         let date = header(response.headers(), &DATE).and_then(http_date);
         let etag = header(response.headers(), &ETAG).map(SmolStr::new);
         if response.content_length().is_some_and(|length| length > at_most) {
-            return Err(TransportError::TooLarge(at_most));
+            return Err(TransportError::TooLarge { limit: at_most, read: 0 });
         }
         let mut body = BytesMut::new();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > at_most => {
-                    return Err(TransportError::TooLarge(at_most));
+                    let read = (body.len() + chunk.len()) as u64;
+                    return Err(TransportError::TooLarge { limit: at_most, read });
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,

@@ -1,15 +1,15 @@
-//! Takes away what was settled long ago, and keeps its share of the totals.
+//! Takes away what settled long ago, and keeps its share of the totals; of sessions that rest, all but that they exist.
 
 use std::collections::BTreeMap;
 
 use redb::ReadableTable;
 
 use super::rebuild::{empty_like, refold};
-use super::record::{decode_entry, decode_series, encode_series};
+use super::record::{decode_entry, decode_series, encode_entry, encode_series};
 use super::tables::{BASE, LOG, META, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
-use crate::domain::{DISCOVERED, SessionId, SessionNo, SourceIx, Span, Timestamp};
-use crate::projection::{Families, Metric, Session, State};
+use crate::domain::{DISCOVERED, Event, Fact, SessionId, SessionNo, Sighting, SourceIx, Span, Status, Timestamp};
+use crate::projection::{Entry, Families, Metric, Progress, Session, State};
 
 /// Sessions taken away in one transaction at most, so that a commit never waits long for it.
 const BATCH: usize = 500;
@@ -29,7 +29,33 @@ pub struct Expired {
 const JUST_AFTER: Span = Span::from_micros(1);
 
 fn last_sign(session: &Session) -> Timestamp {
-    session.progress.newest.max(session.created_at).max(session.finished_at.unwrap_or_default())
+    session.progress.newest.max(session.created_at).max(session.since).max(session.finished_at.unwrap_or_default())
+}
+
+/// What is left of a session that only rests: that it exists, and how it stands. Nothing up to now is counted of it any
+/// more; should it move, its stream is read from its beginning.
+fn stub(no: SessionNo, stored: &Session, scratch: &mut State) -> Option<(Session, Entry)> {
+    let (status, since, created_at) = (stored.status, stored.since, stored.created_at);
+    let (agent, inherited) = (stored.agent, stored.inherited);
+    let sighting = Sighting { status, since, started_at: None, finished_at: None };
+    let entry = Entry {
+        source: stored.source,
+        session: no,
+        number: 0,
+        observed_at: since,
+        events: vec![
+            Event {
+                at: created_at,
+                fact: Fact::Discovered { agent, created_at, born: Some(Status::Started), inherited },
+            },
+            Event { at: since, fact: Fact::Sighted(sighting) },
+        ],
+    };
+    let mut head = stored.head();
+    head.count_from = last_sign(stored).plus(JUST_AFTER);
+    head.progress = Progress { entries: 1, mark: stored.progress.mark, settled: true, ..Progress::default() };
+    let session = refold(scratch, &head, std::slice::from_ref(&entry))?;
+    Some((Session { listing: stored.listing, ..session }, entry))
 }
 
 impl Journal {
@@ -48,9 +74,10 @@ impl Journal {
                 let last = last_sign(&session);
                 // Of a source whose lists were never read to the end the past is still being counted.
                 let is_known = state.walked(session.source, DISCOVERED).is_some();
-                // One that only rests is still there, and shown.
+                // Of one that only rests the log goes, once; one whose sum is in doubt is kept to be compared again.
                 let is_over = session.run.ended || session.progress.gone;
-                if session.progress.settled && is_over && last < horizon && is_known {
+                let may_fade = session.progress.cursor > 0 && session.mismatch == 0;
+                if session.progress.settled && (is_over || may_fade) && last < horizon && is_known {
                     leaving.push((SessionNo(no.value()), session));
                     if leaving.len() == BATCH {
                         expired.more = true;
@@ -67,7 +94,9 @@ impl Journal {
             let mut share = empty_like(state, self.policy);
             let mut log = transaction.open_table(LOG)?;
             let mut sessions = transaction.open_table(SESSIONS)?;
-            let mut events = 0;
+            let mut scratch = empty_like(state, self.policy);
+            let mut buffer = Vec::new();
+            let (mut events, mut added) = (0, 0);
             for (no, stored) in &leaving {
                 let mut entries = Vec::new();
                 for row in log.range((no.0, 0)..=(no.0, u32::MAX))? {
@@ -78,6 +107,14 @@ impl Journal {
                 for entry in &entries {
                     events += entry.events.len() as u64;
                     log.remove((no.0, entry.number))?;
+                }
+                let is_over = stored.run.ended || stored.progress.gone;
+                if !is_over && let Some((session, entry)) = stub(*no, stored, &mut scratch) {
+                    encode_entry(&entry, &mut buffer)?;
+                    log.insert((no.0, entry.number), buffer.as_slice())?;
+                    sessions.insert(no.0, postcard::to_stdvec(&session)?.as_slice())?;
+                    added += entry.events.len() as u64;
+                    continue;
                 }
                 sessions.remove(no.0)?;
                 expired.sessions.push((stored.source, stored.id.clone()));
@@ -91,7 +128,6 @@ impl Journal {
                 decode_series(&mut base, key.value().0, value.value())?;
             }
             base.absorb(share.families());
-            let mut buffer = Vec::new();
             for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
                 let family = base.family(metric);
                 for index in 0..family.heads().len() {
@@ -110,7 +146,7 @@ impl Journal {
             }
             let mut meta = transaction.open_table(META)?;
             let before = meta.get("events")?.map_or(0, |value| value.value());
-            meta.insert("events", before.saturating_sub(events))?;
+            meta.insert("events", before.saturating_sub(events) + added)?;
         }
         transaction.commit()?;
         Ok(expired)

@@ -1,18 +1,19 @@
 //! How a report becomes facts: what is known already is dropped, the rest is folded and noted for the journal.
 
-use std::collections::{HashSet, hash_map};
+use std::collections::hash_map;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use thiserror::Error;
 
+use super::attention::{listed_due, needs_reading};
 use super::fold::Fold;
 use super::session::Session;
 use super::standing::Standing;
 use super::state::{Active, Known, Source, State};
 use crate::domain::{
-    Due, Event, Fact, Item, Label, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx, Status, Timestamp,
-    TurnKey, Watch,
+    DISCOVERED, Due, Event, Fact, Item, Label, Listing, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx,
+    Timestamp, Watch,
 };
 
 /// One session's share of a commit, as the log keeps it.
@@ -56,22 +57,6 @@ pub enum IntakeError {
     },
 }
 
-/// A session to be asked for by name.
-fn due_of(session: &Session) -> Due {
-    Due {
-        adopt: adopt(session),
-        finished_at: session.finished_at,
-        started_at: session.started_at,
-        bookmark: session.bookmark.clone(),
-        ..Due::new(session.id.clone(), session.progress.cursor)
-    }
-}
-
-fn adopt(session: &Session) -> Option<Timestamp> {
-    let is_first_reading = session.progress.cursor == 0 && session.progress.mark.is_none();
-    (is_first_reading && session.created_at < session.count_from).then_some(session.created_at)
-}
-
 impl State {
     /// Takes in one report. Settled sessions that move are read back with `load`.
     ///
@@ -101,21 +86,13 @@ impl State {
                         self.beside(report, no, event);
                     }
                 }
-                Item::Skip { id, from, to } => {
+                Item::Skip { id, from, to, before } => {
                     let no = self.activate(ix, id, load)?;
-                    self.skip(report, no, id, *from, *to)?;
+                    self.skip(report, no, id, *from..*to, *before)?;
                 }
                 Item::ReadUpTo { id, mark, rests, tokens } => {
                     let no = self.activate(ix, id, load)?;
-                    let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is active now");
-                    let session = &mut active.session;
-                    let rests = *rests && session.status.is_at_rest() && session.turn().is_none();
-                    session.progress.mark = mark.or(session.progress.mark);
-                    session.progress.settled = session.run.ended || session.progress.gone || rests;
-                    self.changes.sessions.insert((ix, no));
-                    if let Some(tokens) = tokens.filter(|_| rests) {
-                        self.check_usage(report, no, tokens);
-                    }
+                    self.read_up_to(report, no, *mark, *rests, *tokens);
                 }
                 Item::Gone { id, mark } => {
                     let no = self.activate(ix, id, load)?;
@@ -125,12 +102,12 @@ impl State {
                     active.session.progress.mark = mark.or(active.session.progress.mark);
                     active.session.progress.settled = true;
                 }
-                Item::ActiveListed { began } => {
-                    self.abandon_turns(report);
-                    self.missing(report, *began, &mut receipt);
-                }
+                Item::RoundListed { began, shows_all } => self.unseen(report, *began, *shows_all, &mut receipt),
                 Item::AllListed { seen } => self.unlisted(ix, seen, load, &mut receipt)?,
                 Item::Walked { walk, until } => {
+                    if *walk == DISCOVERED {
+                        self.abandon_turns(report);
+                    }
                     self.sources[ix.0 as usize].walks.insert((*walk).to_owned(), *until);
                     self.changes.walks.push((ix, walk, *until));
                 }
@@ -189,6 +166,7 @@ impl State {
                     let event = Event { at: row.sighting.since, fact: Fact::Sighted(row.sighting) };
                     self.beside(report, no, &event);
                     let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it was just tracked");
+                    active.session.listing = Some(Listing { mark: row.mark, watch: row.watch, tokens: row.tokens });
                     active.session.progress.mark = Some(row.mark);
                     active.session.progress.settled = true;
                     return Ok(());
@@ -210,25 +188,29 @@ impl State {
         if came_back {
             self.fold(report, no, [Event { at: report.received_at, fact: Fact::Returned }]);
         }
-        let session = &self.sources[ix.0 as usize].active[&no].session;
-        let moved = session.progress.mark != Some(row.mark);
-        let due = came_back || row.watch == Watch::EachRound || moved || row.sighting.status.is_terminal();
-        if due {
+        let listing = Listing { mark: row.mark, watch: row.watch, tokens: row.tokens };
+        let session = &mut self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now").session;
+        if session.listing != Some(listing) {
+            session.listing = Some(listing);
+            self.changes.sessions.insert((ix, no));
+        }
+        let is_over = row.sighting.status.is_terminal();
+        let is_due = came_back || is_over || needs_reading(session, report.received_at);
+        if is_due {
             receipt.due.push(Due {
-                mark: Some(row.mark),
-                ended: row.sighting.status.is_terminal(),
+                ended: is_over,
                 finished_at: row.sighting.finished_at,
                 started_at: row.sighting.started_at,
-                rests: row.watch == Watch::AtRest,
-                moved,
-                tokens: row.tokens,
-                ..due_of(session)
+                ..listed_due(session)
             });
         }
         // Lists only make us look; that an ended session was taken up again is for its own stream and status to say.
         if !session.run.ended {
             let event = Event { at: row.sighting.since, fact: Fact::Sighted(row.sighting) };
             self.beside(report, no, &event);
+        }
+        if !is_due {
+            self.settle_at_rest(ix, no);
         }
         Ok(())
     }
@@ -275,61 +257,21 @@ impl State {
         Ok(())
     }
 
-    /// Compares the platform's sum of tokens with ours, where ours is complete.
-    fn check_usage(&mut self, report: &Report, no: SessionNo, tokens: u64) {
-        let session = &self.sources[report.source.0 as usize].active[&no].session;
-        let is_comparable = session.lost == 0 && session.inherited == 0 && session.progress.cursor > 0;
-        if is_comparable && tokens.abs_diff(session.tokens_used()) != session.mismatch {
-            self.fold(report, no, [Event { at: report.received_at, fact: Fact::Checked(tokens) }]);
-        }
-    }
-
-    /// Gives up turns of sessions in which nothing happened for too long.
-    fn abandon_turns(&mut self, report: &Report) {
-        let source = &self.sources[report.source.0 as usize];
-        let Some(patience) = source.abandon_turns_after else { return };
-        let mut given_up: Vec<(SessionNo, Option<TurnKey>)> = Vec::new();
-        for (no, active) in &source.active {
-            let open = active.session.open_turns.iter().filter(|turn| !turn.abandoned);
-            let heard = active.session.progress.newest;
-            if report.received_at.since(heard).is_some_and(|silence| silence > patience) {
-                given_up.extend(open.map(|turn| (*no, turn.key)));
-            }
-        }
-        given_up.sort_unstable_by_key(|(no, key)| (*no, key.map(|key| key.0)));
-        for (no, key) in given_up {
-            self.fold(report, no, [Event { at: report.received_at, fact: Fact::TurnAbandoned(key) }]);
-        }
-    }
-
-    /// Sessions that were put away at rest and that the platform no longer lists.
-    fn unlisted(
+    fn skip(
         &mut self,
-        ix: SourceIx,
-        seen: &HashSet<SessionId>,
-        load: &dyn Fn(SessionNo) -> Result<Session, String>,
-        receipt: &mut Receipt,
+        report: &Report,
+        no: SessionNo,
+        id: &SessionId,
+        lost: std::ops::Range<u64>,
+        before: Option<Timestamp>,
     ) -> Result<(), IntakeError> {
-        let resting = self.resting();
-        let known = &self.sources[ix.0 as usize].known;
-        let is_missing = |id: &SessionId, known: &Known| resting.contains(&known.no) && !seen.contains(id);
-        let mut missing: Vec<SessionId> =
-            known.iter().filter(|(id, known)| is_missing(id, known)).map(|(id, _)| id.clone()).collect();
-        missing.sort_unstable();
-        for id in missing {
-            let no = self.activate(ix, &id, load)?;
-            receipt.due.push(due_of(&self.sources[ix.0 as usize].active[&no].session));
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, report: &Report, no: SessionNo, id: &SessionId, from: u64, to: u64) -> Result<(), IntakeError> {
         let cursor = self.sources[report.source.0 as usize].active[&no].session.progress.cursor;
-        if from > cursor {
-            return Err(IntakeError::Hole { id: id.clone(), from, cursor });
+        if lost.start > cursor {
+            return Err(IntakeError::Hole { id: id.clone(), from: lost.start, cursor });
         }
-        if to > cursor {
-            self.fold(report, no, [Event { at: report.received_at, fact: Fact::Lost(to - cursor) }]);
+        if lost.end > cursor {
+            let at = before.unwrap_or(report.received_at);
+            self.fold(report, no, [Event { at, fact: Fact::Lost(lost.end - cursor) }]);
         }
         Ok(())
     }
@@ -377,22 +319,9 @@ impl State {
         self.fold(report, no, [event]);
     }
 
-    /// Active sessions that the list of active sessions did not show.
-    fn missing(&mut self, report: &Report, began: Timestamp, receipt: &mut Receipt) {
-        for active in self.sources[report.source.0 as usize].active.values() {
-            let session = &active.session;
-            // A time from the future only means that our clock was put back.
-            let listed = active.listed_at >= began && active.listed_at <= report.received_at;
-            // A status that we do not know cannot be asked for: that it is not listed means nothing.
-            if !listed && !session.progress.settled && session.status != Status::Other {
-                receipt.due.push(due_of(session));
-            }
-        }
-    }
-
     /// The number of a session that is being read. One that had settled meanwhile (lists showed it twice while it was
     /// read) is taken out of the store once more.
-    fn activate(
+    pub(super) fn activate(
         &mut self,
         ix: SourceIx,
         id: &SessionId,
@@ -426,7 +355,7 @@ impl State {
     }
 
     /// Folds facts of one session and notes them for the journal.
-    fn fold(&mut self, report: &Report, no: SessionNo, events: impl IntoIterator<Item = Event<NameId>>) {
+    pub(super) fn fold(&mut self, report: &Report, no: SessionNo, events: impl IntoIterator<Item = Event<NameId>>) {
         let ix = report.source;
         let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("the caller found it");
         let session = &mut active.session;

@@ -7,6 +7,7 @@
 //! All numbers are whole (counts, microseconds, billionths of a dollar), so sums do not depend on the order of
 //! addition, and a fold of the same facts is the same to the last digit: that is what lets totals be checked.
 
+mod attention;
 mod family;
 mod fold;
 mod intake;

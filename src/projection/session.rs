@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::domain::{
-    COPIED_UNTIL_BORN, CallKey, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp, TurnKey, Usage,
-    Verdict,
+    COPIED_UNTIL_BORN, CallKey, Listing, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp,
+    TurnKey, Usage, Verdict,
 };
 
 /// One session, as far as it was read. It begins with the fields of [`SessionHead`], in their order.
@@ -34,6 +34,10 @@ pub struct Session {
     pub inherited: u64,
     /// What the platform wants to be told to go on at the cursor; not a fact, and lost when the log is folded anew.
     pub bookmark: Option<SmolStr>,
+    /// What a list last said of its movement; not a fact, and lost when the log is folded anew.
+    pub listing: Option<Listing>,
+    /// The fingerprint with which the platform's sum of tokens last differed from ours; it may only be late.
+    pub doubted: Option<Mark>,
     /// The last status that its stream told in this run.
     pub stream_status: Option<Status>,
     /// When it was first started.
@@ -185,6 +189,8 @@ impl Session {
             since: created_at,
             inherited: 0,
             bookmark: None,
+            listing: None,
+            doubted: None,
             stream_status: None,
             started_at: None,
             finished_at: None,

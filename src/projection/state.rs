@@ -48,6 +48,8 @@ pub(super) struct Active {
     pub(super) session: Session,
     /// When a list last showed it.
     pub(super) listed_at: Timestamp,
+    /// When it was last read to its end, in this process.
+    pub(super) read_at: Timestamp,
     /// Where it stands in the gauge of sessions by status.
     pub(super) shown: Option<Place>,
 }
@@ -101,7 +103,7 @@ impl Changes {
 
 impl Active {
     pub(super) fn new(session: Session) -> Self {
-        Self { session, listed_at: Timestamp::default(), shown: None }
+        Self { session, listed_at: Timestamp::default(), read_at: Timestamp::default(), shown: None }
     }
 }
 

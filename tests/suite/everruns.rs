@@ -48,6 +48,7 @@ async fn tells_the_truth(options: SimulateOptions) {
     assert!(truth.settled && truth.account.sessions > 60, "the simulation is over");
     assert_eq!(differences(&bench.snapshot(), &truth, &[]), [""; 0], "{dialect:?} {seed}");
     assert_eq!(mismatch(&bench.snapshot()), 0, "{dialect:?} {seed}");
+    assert_eq!(sum(&bench.snapshot(), Metric::EventsLost), 0, "{dialect:?} {seed}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +99,7 @@ fn unruly(options: SimulateOptions) -> SimulateOptions {
 
 #[tokio::test(start_paused = true)]
 async fn faults_gaps_and_late_events_change_nothing() {
-    for dialect in [Dialect::D2, Dialect::D3, Dialect::D4] {
+    for dialect in [Dialect::D0, Dialect::D1, Dialect::D2, Dialect::D3, Dialect::D4, Dialect::Serve] {
         for seed in 1..3 {
             tells_the_truth(SimulateOptions { seed, ..with_faults(unruly(options(dialect))) }).await;
         }
@@ -216,4 +217,42 @@ async fn sessions_deep_in_a_long_list_are_found_when_they_move_and_cost_nothing_
     // A page in each of 48 rounds, and two sweeps of 13.
     let lists = bench.witness.lists.load(Ordering::Relaxed) - before;
     assert!(lists < 48 + 3 * 13, "{lists}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_lists_which_have_no_pages_are_read_whole() {
+    let bench = bench(SimulateOptions { sessions: 5, history: 500, steps: 2, ..options(Dialect::D0) });
+    bench.poll_for(Duration::from_secs(120)).await;
+    assert_eq!(differences(&bench.snapshot(), &bench.simulator.truth(None), &[]), [""; 0]);
+    assert!(bench.witness.lists.load(Ordering::Relaxed) < 7 * 30, "a list per agent and round");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_is_read_once_and_put_away() {
+    // Slow answers: more sessions are found than can be read until the next round.
+    let slow = SimulateOptions { fault_rate_slow: 1.0, slow_ms: 400, ..options(Dialect::D4) };
+    let bench = bench(SimulateOptions { sessions: 5, history: 800, steps: 2, ..slow });
+    bench.poll_for(Duration::from_secs(240)).await;
+    assert_eq!(differences(&bench.snapshot(), &bench.simulator.truth(None), &[]), [""; 0]);
+    let before = bench.witness.events.load(Ordering::Relaxed);
+    bench.poll_for(Duration::from_secs(50)).await;
+    let still = bench.simulator.truth(None).account.active_by_status["running"];
+    let reads = bench.witness.events.load(Ordering::Relaxed) - before;
+    assert!(reads <= (still + 3) * 11, "{reads} reads in ten rounds, with {still} sessions at work");
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_leaves_totals_and_gauges_as_they_are() {
+    let mut bench = bench(options(Dialect::D4));
+    for _ in 0..4 {
+        bench.poll_for(Duration::from_secs(40)).await;
+        let before = bench.simulator.truth(None);
+        bench.expire();
+        assert!(bench.ledger.journal.refold().unwrap().events < before.account.events / 2, "the log has become short");
+        bench.restart();
+    }
+    bench.poll_for(ALL).await;
+    assert_eq!(differences(&bench.snapshot(), &bench.simulator.truth(None), &[]), [""; 0]);
+    let refolded = bench.ledger.journal.refold().unwrap();
+    assert_eq!(differences(&refolded.state.snapshot(), &bench.simulator.truth(None), &["active"]), [""; 0]);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_session_exporter::domain::{Due, SessionId, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, everruns};
-use agent_session_exporter::ingest::{Failure, Finish, Request};
+use agent_session_exporter::ingest::{Failure, Finish, MAX_BODY, Request};
 use agent_session_exporter::projection::{LabelPolicy, Metric, Session, SourceRecord, State, broken_invariants};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ impl Server {
             let limit: usize = limit.parse().expect("a number");
             let begin = if self.manner == Manner::Last { events.len().saturating_sub(limit) } else { 0 };
             events = events.into_iter().skip(begin).take(limit).collect();
-            if limit > self.most {
+            if limit > self.most && request.at_most < MAX_BODY {
                 return Answer::Fails(Failure::TooLarge(1));
             }
         }
@@ -135,7 +135,7 @@ fn recorded() -> Vec<(Document, Server)> {
 /// Lets the real jobs find the session and read it to its end.
 fn read_to_the_end(platform: &dyn Platform, state: &mut State, server: &Server) {
     let found = lead(&mut *platform.discover(&|_| None, Timestamp::default()), state, |request| server.answer(request));
-    assert_eq!(found.map(|(finish, _)| finish), Some(Finish::Well));
+    assert_eq!(found.map(|(finish, _)| finish), Some(Finish::Well), "{:?}", server.manner);
     let session = session(state);
     let due = Due {
         bookmark: session.bookmark.clone(),
@@ -143,7 +143,7 @@ fn read_to_the_end(platform: &dyn Platform, state: &mut State, server: &Server) 
         ..Due::new(SessionId::new(server.row["id"].as_str().expect("a text")), session.progress.cursor)
     };
     let read = lead(&mut *platform.read(&due), state, |request| server.answer(request));
-    assert_eq!(read.map(|(finish, _)| finish), Some(Finish::Well));
+    assert_eq!(read.map(|(finish, _)| finish), Some(Finish::Well), "{:?}", server.manner);
     assert_eq!(broken_invariants(state), [""; 0]);
 }
 
@@ -240,6 +240,7 @@ impl Pencil {
             }
             "reason.started" => (self.called, self.model) = (false, text(&data["metadata"]["model"])),
             "output.message.started" => self.model = text(&data["model"]).or(self.model.take()),
+            "message.agent" => self.model = text(&data["message"]["metadata"]["model"]).or(self.model.take()),
             "llm.generation" => {
                 self.called = true;
                 self.call(&data["metadata"], data["metadata"]["model"].as_str());

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use super::Case;
 
-/// A key that nobody accepts, in every mapping: the refusals list what is accepted there.
+/// A key that nobody accepts, in every mapping and on every platform: the refusals list what is accepted there.
 const NOBODY: &str = "\
 nobody: 1
 sources:
 - {nobody: 1, platform: hcompany, api_key: x, agents: {nobody: 1}}
+- {nobody: 1, platform: everruns, api_key: x}
 storage: {nobody: 1}
 web: {nobody: 1}
 labels: {nobody: 1}
@@ -24,7 +25,7 @@ fn accepted() -> BTreeSet<String> {
         .flat_map(|line| {
             let (place, allowed) = line.split_once(": unknown key (allowed: ").expect("no key is close to `nobody`");
             let path = place.rsplit(": ").next().expect("a key").strip_suffix("nobody").expect("its last part");
-            let path = path.replace("[0]", "[]");
+            let path = path.replace("[0]", "[]").replace("[1]", "[]");
             allowed
                 .trim_end_matches(')')
                 .split(", ")

@@ -9,9 +9,7 @@ use super::metric::Metric;
 use super::names::Names;
 use super::session::{LoopState, Run, Session};
 use super::vocabulary::Vocabulary;
-use crate::domain::{
-    COPIED_UNTIL_BORN, Ending, Event, Fact, NameId, SessionId, Sighting, Span, Status, Timestamp, TurnOutcome, Verdict,
-};
+use crate::domain::{Ending, Event, Fact, NameId, SessionId, Sighting, Span, Status, Timestamp, TurnOutcome, Verdict};
 
 /// Folds the facts of one session into the totals.
 pub struct Fold<'a> {
@@ -36,26 +34,19 @@ impl<'a> Fold<'a> {
         let at = event.at;
         let positions = event.fact.positions();
         let before = session.progress.cursor;
-        let is_event = positions > 0 && !matches!(event.fact, Fact::Passed(_));
-        if is_event && session.inherited == COPIED_UNTIL_BORN && at >= session.created_at {
-            // The first event of its own shows how many were copied.
-            session.inherited = before;
-            session.loop_state = LoopState::default();
-        }
         session.progress.cursor = before.saturating_add(positions);
         self.is_copy = positions > 0 && session.is_copy(at);
+        let is_event = positions > 0 && !matches!(event.fact, Fact::Passed(_));
         if is_event && self.counts(session, at) {
             self.of_source(session, Metric::EventsIngested, 1);
         }
-        self.fact(session, &event.fact, at);
+        if !self.is_copy {
+            self.fact(session, &event.fact, at);
+        }
         if is_event && at > session.progress.newest {
             session.progress.newest = at;
             let key = SeriesKey::of_source(session.source);
             self.families.raise(Metric::EventWatermark, key, at, self.now);
-        }
-        if before < session.inherited && session.inherited <= session.progress.cursor {
-            // What was under way where the copy was made goes on there, and not here.
-            session.loop_state = LoopState::default();
         }
     }
 
@@ -101,7 +92,13 @@ impl<'a> Fold<'a> {
             Fact::Lost(count) => {
                 session.progress.cursor = session.progress.cursor.saturating_add(*count);
                 session.lost = session.lost.saturating_add(*count);
-                self.of_source(session, Metric::EventsLost, *count);
+                if session.mismatch > 0 {
+                    // Our sum says nothing any more.
+                    self.checked(session, session.tokens_used());
+                }
+                if self.counts(session, at) && !session.is_copy(at) {
+                    self.of_source(session, Metric::EventsLost, *count);
+                }
             }
             Fact::Gone => self.gone(session, at),
             Fact::Returned => session.progress.gone = false,
@@ -127,10 +124,6 @@ impl<'a> Fold<'a> {
 
     /// A status that says nothing of turns.
     fn became(&mut self, session: &mut Session, status: Status, at: Timestamp) {
-        if self.is_copy {
-            // What the other session was says nothing of this one.
-            return;
-        }
         if self.counts(session, at) {
             self.count_entry(session, status);
         }

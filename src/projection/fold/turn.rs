@@ -11,16 +11,14 @@ const MAX_OPEN_TURNS: usize = 16;
 
 impl Fold<'_> {
     pub(super) fn open_turn(&mut self, session: &mut Session, key: Option<TurnKey>, at: Timestamp) {
-        if self.is_copy {
-            // It is under way elsewhere: nobody waits here for its end, nor gives it up.
-            return;
-        }
         if session.open_turns.len() >= MAX_OPEN_TURNS {
             let oldest = session.open_turns.remove(0);
             if !oldest.abandoned {
                 self.count_end(session, TurnOutcome::Abandoned, at, None);
             }
         }
+        // What the turn before left open will not end in this one.
+        session.loop_state.calls.clear();
         session.open_turns.push(Turn { key, began: at, verdict: None, abandoned: false });
         session.turns += 1;
         session.run.began.get_or_insert(at);
@@ -64,9 +62,6 @@ impl Fold<'_> {
         took: Option<Span>,
         at: Timestamp,
     ) {
-        if self.is_copy {
-            return;
-        }
         let named = key.and_then(|key| session.open_turns.iter().rposition(|turn| turn.key == Some(key)));
         // Older servers call a turn's end by another id than its beginning.
         let place = named.or_else(|| session.open_turns.iter().rposition(|turn| !turn.abandoned));

@@ -117,14 +117,18 @@ pub struct Noted {
     pub throttled: AtomicU64,
     /// Requests for lists of sessions.
     pub lists: AtomicU64,
+    /// Requests for events.
+    pub events: AtomicU64,
     pub failed_discoveries: AtomicU64,
 }
 
 impl Witness for Noted {
     fn requested(&self, endpoint: &'static str, _: &str, _: Duration, _: u64) {
-        if endpoint == "sessions" {
-            self.lists.fetch_add(1, Ordering::Relaxed);
-        }
+        match endpoint {
+            "sessions" => self.lists.fetch_add(1, Ordering::Relaxed),
+            "events" => self.events.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
     }
     fn throttled(&self) {
         self.throttled.fetch_add(1, Ordering::Relaxed);
@@ -199,6 +203,22 @@ impl<W: Site> Bench<W> {
     pub fn patience(&mut self, patience: Duration) {
         let mut state = self.ledger.state.lock().expect("no test panics in here");
         state.attach(self.source, self.platform.capabilities, Some(patience.into()));
+    }
+
+    /// Takes away what settled and was quiet until now, as retention does.
+    pub fn expire(&mut self) -> usize {
+        let mut state = self.ledger.state.lock().expect("no test panics in here");
+        let mut gone = 0;
+        loop {
+            let expired = self.ledger.journal.expire(&state, self.clock.now()).expect("a sound journal");
+            expired.sessions.iter().for_each(|(ix, id)| state.forget(*ix, id));
+            state.count_after(&expired.newest);
+            gone += expired.sessions.len();
+            if !expired.more {
+                break;
+            }
+        }
+        gone
     }
 
     /// Begins to count only now, as a first start does by default.

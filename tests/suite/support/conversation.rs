@@ -54,9 +54,14 @@ pub fn lead_watched(
             }
         };
         input = match answer(&request) {
-            Answer::Body(status, body) => {
-                Input::Response(Response { status, etag: None, body, asked_at: at(1000), received_at: at(1001) })
-            }
+            Answer::Body(status, body) => Input::Response(Response {
+                status,
+                etag: None,
+                body,
+                asked_at: at(1000),
+                received_at: at(1001),
+                date: None,
+            }),
             Answer::Fails(failure) => Input::Failed(failure),
         };
     }

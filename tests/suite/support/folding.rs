@@ -98,6 +98,8 @@ impl Folding {
             }
             Act::Rests(tokens) => {
                 let item = Item::ReadUpTo { id, mark: Some(mark(act)), rests: true, tokens: *tokens };
+                // A sum that differs is looked at once more before anything is said of it.
+                self.told_once(life, act, item.clone(), manner);
                 self.told_once(life, act, item, manner);
             }
             Act::Abandon(key) => {
@@ -110,7 +112,7 @@ impl Folding {
                 // What is absurdly far is told by its number alone.
                 let lost = usize::try_from((to - cursor).min(1000)).expect("at most 1000");
                 self.told.entry(turn).or_default().extend(std::iter::repeat_n(None, lost));
-                self.told_once(life, act, Item::Skip { id, from: cursor, to }, manner);
+                self.told_once(life, act, Item::Skip { id, from: cursor, to, before: None }, manner);
             }
             Act::Page(events) => self.page(life, turn, act, events, manner),
         }
@@ -148,7 +150,7 @@ impl Folding {
             let from = position as u64;
             let item = match event {
                 Some(event) => Item::page(id(turn), from, vec![event]),
-                None => Item::Skip { id: id(turn), from, to: from + 1 },
+                None => Item::Skip { id: id(turn), from, to: from + 1, before: None },
             };
             self.report(life, act, vec![item]);
         }
@@ -277,6 +279,8 @@ impl Folding {
     fn describe(&self, mut session: Session) -> String {
         // How facts were cut into commits is no part of what they say.
         session.progress.entries = 0;
+        // What lists said and how to go on are no facts.
+        (session.listing, session.doubted, session.bookmark) = (None, None, None);
         let source = self.state.source(session.source).name.clone();
         session.source = SourceIx(0);
         let mut text = format!("{source}: {session:?}");

@@ -40,8 +40,8 @@ fn listed(status: u16, body: &Bytes) -> Finding {
     }
     match decode::list(body) {
         Ok(page) => match page.total {
-            Some(total) => Finding::Good(format!("{total}")),
-            None => Finding::Note("listed per agent: an old server, whose idle sessions are asked one by one".into()),
+            Some(total) if page.len == 0 || !page.rows.is_empty() => Finding::Good(format!("{total}")),
+            _ => Finding::Note("listed per agent: an old server, whose idle sessions are asked one by one".into()),
         },
         Err(_) => Finding::Bad("the answer is no list of sessions: is base_url right?".into()),
     }

@@ -5,7 +5,7 @@
 //! when a page comes in that order and could not have come so by chance; until then every round reads the newest part
 //! of the list and a part of the rest.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use super::decode::{self, ListPage};
 use super::names::Names;
 use super::route::{Probe, Route};
 use super::walk::{Before, Next, Walk, order_shown};
-use super::{LIST_SIZE, Learnt, Order, locked};
+use super::{Homes, LIST_SIZE, Learnt, Order, locked};
 use crate::domain::{Item, SessionId, Timestamp};
 use crate::ingest::platforms::{Account, DISCOVERED, Walked};
 use crate::ingest::{Failure, Finish, Input, Job, Output, Response};
@@ -39,6 +39,10 @@ pub(super) struct Discover {
     /// A page that waits for the names of its agents.
     held: Option<(ListPage, Timestamp)>,
     began: Option<Timestamp>,
+    /// A list was there.
+    listed_some: bool,
+    /// Which agent each session of this round was found with, where each agent has a list of its own.
+    homes: HashMap<SessionId, SmolStr>,
     /// Every list was read to its end.
     saw_everything: bool,
     /// There is more that was left for another time.
@@ -84,6 +88,11 @@ impl Discover {
     pub(super) fn sweep(account: Account, learnt: Arc<Learnt>) -> Self {
         // Servers are replaced by newer ones, and agents get names: what was found out is found out again.
         learnt.set_order(Order::Unknown);
+        let mut route = locked(&learnt.route);
+        if route.as_ref().is_some_and(|route| !route.is_flat()) {
+            *route = None;
+        }
+        drop(route);
         learnt.plain_lists.store(false, Ordering::Relaxed);
         let job = Self::new(account, learnt, Before::default(), Some(Sweep::default()));
         job.names.forget_nameless();
@@ -100,6 +109,8 @@ impl Discover {
             asked: Asked::Route,
             held: None,
             began: None,
+            listed_some: false,
+            homes: HashMap::new(),
             saw_everything: true,
             cut_short: false,
             sweep,
@@ -152,6 +163,16 @@ impl Discover {
         Output::Fetch(route.sessions(self.agents.last().map(SmolStr::as_str), query))
     }
 
+    /// The next page; or, in a sweep that is made again, the first one.
+    fn next_page(&mut self) -> Output {
+        let Some(route) = self.learnt.route() else { return self.ask_route() };
+        if !route.is_flat() && self.agents.is_empty() {
+            self.names = Names::new(Arc::clone(&self.learnt));
+            return self.ask_agents();
+        }
+        self.ask_next(&route)
+    }
+
     fn answered(&mut self, response: Response) -> Output {
         let Some(route) = self.learnt.route() else { return self.route(&response) };
         match (self.asked, response.status) {
@@ -163,12 +184,13 @@ impl Discover {
                 }
                 Err(error) => Output::Again(error.0),
             },
-            (Asked::Agents, 404) if !route.is_flat() => self.forget_route(response.status),
-            (Asked::Agents, _) => {
+            (Asked::Agents, status) if !route.is_flat() => self.forget_route(status),
+            (Asked::Agents, 403..=405) => {
                 // Not every key may see agents: sessions can be watched all the same.
                 self.names.give_up();
                 self.named(&route)
             }
+            (Asked::Agents, status) => Output::Done(Finish::Failed(Failure::Status(status))),
             (Asked::Stats, status) => {
                 if let (200, Some(sweep)) = (status, &mut self.sweep) {
                     sweep.total = sweep.total.max(decode::stats(&response.body).unwrap_or(0));
@@ -178,6 +200,7 @@ impl Discover {
             (Asked::Sessions, 200) => match decode::list(&response.body) {
                 Ok(page) => {
                     self.began.get_or_insert(response.asked_at);
+                    self.listed_some = true;
                     self.page(page, response.received_at)
                 }
                 Err(error) => Output::Again(error.0),
@@ -186,8 +209,10 @@ impl Discover {
                 Learnt::learn(&self.learnt.plain_lists);
                 self.ask_next(&route)
             }
-            // An agent that was deleted since it was listed.
-            (Asked::Sessions, 404) if !route.is_flat() => self.list_over(Vec::new(), true),
+            // An agent that was deleted since it was listed; or all lists are elsewhere by now.
+            (Asked::Sessions, 404) if !route.is_flat() && (self.listed_some || self.agents.len() > 1) => {
+                self.list_over(Vec::new(), true)
+            }
             (Asked::Sessions, status @ (404 | 405)) => self.forget_route(status),
             (Asked::Sessions, status) => Output::Done(Finish::Failed(Failure::Status(status))),
         }
@@ -232,8 +257,9 @@ impl Discover {
             tracing::warn!(rows = undecoded, "sessions in a list could not be understood and are left out");
         }
         if let Some(agent) = self.agents.last() {
-            let mut homes = locked(&self.learnt.homes);
-            homes.extend(page.rows.iter().map(|listed| (listed.row.id.clone(), agent.clone())));
+            let found = page.rows.iter().map(|listed| (listed.row.id.clone(), agent.clone()));
+            self.homes.extend(found.clone());
+            locked(&self.learnt.homes).agents.extend(found);
         }
         if let Some(sweep) = &mut self.sweep {
             sweep.undecoded += undecoded;
@@ -293,7 +319,12 @@ impl Discover {
         }
         self.is_over = true;
         let Some(began) = self.began else { return Output::Commit(items) };
-        items.push(Item::ActiveListed { began });
+        let is_flat = self.learnt.route().is_some_and(|route| route.is_flat());
+        if !is_flat && !self.cut_short {
+            let agents = std::mem::take(&mut self.homes);
+            *locked(&self.learnt.homes) = Homes { agents, is_complete: true };
+        }
+        items.push(Item::RoundListed { began, shows_all: !is_flat });
         if !self.cut_short {
             items.push(Item::Walked { walk: DISCOVERED, until: began });
             items.extend(self.walk.newest_created.map(|until| Item::Walked { walk: CREATED, until }));
@@ -334,20 +365,8 @@ impl Job for Discover {
             Input::Crowded => self.crowded(),
             Input::Response(response) => self.answered(response),
             Input::Committed(_) if self.is_over => Output::Done(Finish::Well),
-            Input::Committed(_) => self.begin_again(),
+            Input::Committed(_) => self.next_page(),
             Input::Failed(failure) => Output::Done(Finish::Failed(failure)),
         }
-    }
-}
-
-impl Discover {
-    /// After a commit: the next page, or once more from the top with everything that is known already.
-    fn begin_again(&mut self) -> Output {
-        let Some(route) = self.learnt.route() else { return self.ask_route() };
-        if !route.is_flat() && self.agents.is_empty() {
-            self.names = Names::new(Arc::clone(&self.learnt));
-            return self.ask_agents();
-        }
-        self.ask_next(&route)
     }
 }

@@ -54,6 +54,8 @@ pub struct Placed {
     pub id: Option<SmolStr>,
     /// What it says.
     pub event: Event<SmolStr>,
+    /// Its time is its own, and not that of the event before it.
+    pub is_timed: bool,
 }
 
 /// Decodes a page, in ascending order of position and each position once. Events without a usable time take the one
@@ -65,9 +67,9 @@ pub(super) fn decode(rows: &[&RawValue], received_at: Timestamp) -> (Vec<Placed>
         .filter_map(|raw| {
             let place: Place<'_> = serde_json::from_str(raw.get()).ok()?;
             let position = place.sequence.filter(|sequence| (1..MAX_SEQUENCE).contains(sequence))? - 1;
-            let event = event(raw, last.unwrap_or(received_at));
+            let (event, is_timed) = event(raw, last.unwrap_or(received_at));
             last = Some(event.at);
-            Some(Placed { position, id: place.id.map(|id| SmolStr::new(id.0)), event })
+            Some(Placed { position, id: place.id.map(|id| SmolStr::new(id.0)), event, is_timed })
         })
         .collect();
     let without_place = rows.len() - placed.len();
@@ -81,14 +83,15 @@ fn undecoded(reason: &'static str) -> Fact<SmolStr> {
     Fact::Undecoded(SmolStr::new_static(reason))
 }
 
-fn event(raw: &RawValue, fallback: Timestamp) -> Event<SmolStr> {
+/// The event, and whether its time is its own.
+fn event(raw: &RawValue, fallback: Timestamp) -> (Event<SmolStr>, bool) {
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(raw.get()) else {
-        return Event { at: fallback, fact: undecoded("envelope") };
+        return (Event { at: fallback, fact: undecoded("envelope") }, false);
     };
     let Some(at) = envelope.ts.as_ref().and_then(|text| Timestamp::parse(&text.0).ok()) else {
-        return Event { at: fallback, fact: undecoded("timestamp") };
+        return (Event { at: fallback, fact: undecoded("timestamp") }, false);
     };
-    Event { at, fact: fact(&envelope).unwrap_or_else(|| undecoded("payload")) }
+    (Event { at, fact: fact(&envelope).unwrap_or_else(|| undecoded("payload")) }, true)
 }
 
 /// `None` where the payload does not fit its type.
@@ -112,7 +115,7 @@ fn fact(envelope: &Envelope<'_>) -> Option<Fact<SmolStr>> {
         "reason.started" => Fact::ReasoningStarted(thinking_model(&payload(envelope)?)),
         "reason.completed" => Fact::ReasoningEnded(reasoning(&payload(envelope)?)),
         "llm.generation" => Fact::ModelCalled(generation(&payload(envelope)?)),
-        "output.message.started" | "output.message.completed" => {
+        "output.message.started" | "output.message.completed" | "message.agent" => {
             writing_model(&payload(envelope)?).map_or(Fact::Noted, Fact::ModelNamed)
         }
         "tool.started" | "tool.call_started" => {
@@ -142,7 +145,7 @@ fn is_known(kind: &str) -> bool {
         "voice.",
         "subagent.",
     ];
-    const SINGLE: [&str; 16] = [
+    const SINGLE: [&str; 15] = [
         "session.started",
         "session.title.updated",
         "session.model.changed",
@@ -157,7 +160,6 @@ fn is_known(kind: &str) -> bool {
         "dreaming.activity",
         "file.written",
         "schedule.triggered",
-        "message.agent",
         "input.received",
         "output.message",
     ];

@@ -90,27 +90,61 @@ const LIST_SIZE: u64 = 100;
 const EVENTS_LIMIT: u32 = 1000;
 
 /// What one server was found to do, shared by all jobs of a source.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Learnt {
     route: Mutex<Option<Route>>,
     /// Lists by last activity: not known yet, done, or not done.
     order: AtomicU8,
     /// The server objects to the newer parameters of lists.
     plain_lists: AtomicBool,
-    /// The server does not go by `after_sequence`.
-    by_event_id: AtomicBool,
-    /// The server was seen to go by `after_sequence`.
-    by_sequence: AtomicBool,
-    /// With a `limit` the server gives the last events, not the first.
-    no_limit: AtomicBool,
-    /// How many events are asked for at once, less one: pages shrink when they come out too large.
-    shrunk: AtomicU32,
+    /// How the server pages events.
+    paging: AtomicU8,
+    /// How many events are asked for at once: pages shrink when they come out too large.
+    events_limit: AtomicU32,
     /// Names of agents by id.
     agents: Mutex<HashMap<SmolStr, SmolStr>>,
-    /// Which agent a session belongs to, on servers where its path has to say so.
-    homes: Mutex<HashMap<SessionId, SmolStr>>,
+    /// Which agent a session belongs to, on servers where its path has to say so; all of them, once every agent's list
+    /// was read.
+    homes: Mutex<Homes>,
     /// Where the walk through the older part of a long list goes on.
     rolling: AtomicU64,
+}
+
+impl Default for Learnt {
+    fn default() -> Self {
+        Self {
+            route: Mutex::default(),
+            order: AtomicU8::new(Order::Unknown as u8),
+            plain_lists: AtomicBool::new(false),
+            paging: AtomicU8::new(Paging::Unknown as u8),
+            events_limit: AtomicU32::new(EVENTS_LIMIT),
+            agents: Mutex::default(),
+            homes: Mutex::default(),
+            rolling: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Sessions and the agents below which they are found.
+#[derive(Debug, Default)]
+struct Homes {
+    agents: HashMap<SessionId, SmolStr>,
+    is_complete: bool,
+}
+
+/// How a server pages events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paging {
+    /// Nothing has told yet.
+    Unknown,
+    /// It goes by `after_sequence`; what it makes of `limit` is not known.
+    BySequence,
+    /// It goes by `after_sequence`, and `limit` takes the first so many.
+    Forward,
+    /// It goes by `after_sequence`, and `limit` takes the last so many.
+    LastOnes,
+    /// It goes by the id of an event.
+    ById,
 }
 
 /// Whether lists come by last activity.
@@ -135,11 +169,9 @@ impl Learnt {
     }
 
     fn order(&self) -> Order {
-        match self.order.load(Ordering::Relaxed) {
-            1 => Order::Activity,
-            2 => Order::Creation,
-            _ => Order::Unknown,
-        }
+        let stored = self.order.load(Ordering::Relaxed);
+        let all = [Order::Activity, Order::Creation];
+        all.into_iter().find(|order| *order as u8 == stored).unwrap_or(Order::Unknown)
     }
 
     fn set_order(&self, order: Order) {
@@ -154,12 +186,22 @@ impl Learnt {
         flag.store(true, Ordering::Relaxed);
     }
 
+    fn paging(&self) -> Paging {
+        const ALL: [Paging; 4] = [Paging::BySequence, Paging::Forward, Paging::LastOnes, Paging::ById];
+        let stored = self.paging.load(Ordering::Relaxed);
+        ALL.into_iter().find(|paging| *paging as u8 == stored).unwrap_or(Paging::Unknown)
+    }
+
+    fn set_paging(&self, paging: Paging) {
+        self.paging.store(paging as u8, Ordering::Relaxed);
+    }
+
     fn events_limit(&self) -> u32 {
-        (EVENTS_LIMIT - self.shrunk.load(Ordering::Relaxed)).max(1)
+        self.events_limit.load(Ordering::Relaxed)
     }
 
     fn set_events_limit(&self, limit: u32) {
-        self.shrunk.store(EVENTS_LIMIT - limit.clamp(1, EVENTS_LIMIT), Ordering::Relaxed);
+        self.events_limit.store(limit.clamp(1, EVENTS_LIMIT), Ordering::Relaxed);
     }
 }
 

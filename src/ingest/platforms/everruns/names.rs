@@ -18,11 +18,13 @@ pub(super) struct Names {
     /// Every agent that was listed, in order.
     ids: Vec<SmolStr>,
     is_over: bool,
+    /// The list cannot be had: names that are missing are not known, rather than not there.
+    is_refused: bool,
 }
 
 impl Names {
     pub(super) fn new(learnt: Arc<Learnt>) -> Self {
-        Self { learnt, offset: 0, ids: Vec::new(), is_over: false }
+        Self { learnt, offset: 0, ids: Vec::new(), is_over: false, is_refused: false }
     }
 
     /// Where the next page begins.
@@ -60,6 +62,7 @@ impl Names {
     /// There is no such list for this key.
     pub(super) fn give_up(&mut self) {
         self.is_over = true;
+        self.is_refused = true;
     }
 
     /// The agents that were listed.
@@ -75,8 +78,10 @@ impl Names {
             match known.get(id) {
                 Some(name) => listed.row.agent = name.clone(),
                 None if self.is_over => {
-                    // A deleted agent, or one this key may not see. It is not asked for again before the next sweep.
-                    known.insert(id.clone(), id.clone());
+                    if !self.is_refused {
+                        // A deleted agent. It is not asked for again before the next sweep.
+                        known.insert(id.clone(), id.clone());
+                    }
                     listed.row.agent = id.clone();
                 }
                 None => return false,

@@ -2,16 +2,17 @@
 //!
 //! The newest servers go forward from `after_sequence` by `limit`. Some take `limit` for the last so many; older ones
 //! ignore `after_sequence` and go by the id of an event. Each shows what it is by its answers: by events from before the
-//! cursor, or by a page that begins later without a limit than it does with one. Numbers may be left out, and a number
-//! may become visible after a later one: what is missing just before a very young event is waited for.
+//! cursor, or by a page that begins elsewhere when another limit is asked for. Numbers may be left out, and a number may
+//! become visible after a later one: what is missing just before a very young event is waited for.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::decode;
 use super::events::Placed;
-use super::{EVENTS_LIMIT, Learnt, locked};
+use super::{EVENTS_LIMIT, Learnt, Paging, locked};
 use crate::domain::{Due, Event, Fact, Item, SessionId, Span, Timestamp};
 use crate::ingest::{CUT, Failure, Finish, Input, Job, MAX_BODY, Output, Request, Response, TIMED_OUT};
 
@@ -28,29 +29,50 @@ pub(super) struct Read {
     due: Due,
     learnt: Arc<Learnt>,
     skip_generations: bool,
+    /// The next page is asked for without generations: one is too large.
+    spare_generation: bool,
     cursor: u64,
     /// The id of the event before the cursor.
-    bookmark: Option<SmolStr>,
+    bookmark: Bookmark,
     limit: u32,
     asked: Asked,
-    /// What comes once the last commit is durable.
+    /// A page whose meaning depends on what another limit brings.
+    held: Option<Page>,
     then: Then,
-    /// The stream was read from its beginning in this reading.
-    reread: bool,
-    /// The bookmark led nowhere.
-    bookmark_failed: bool,
     /// An event was given up because it was too large, and none was read since.
     gave_up: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A page of events and what there is to know of its arrival.
+struct Page {
+    events: Vec<Placed>,
+    bytes: u64,
+    /// The platform's time, as near as can be told.
+    now: Timestamp,
+    /// Nothing follows it.
+    is_end: bool,
+}
+
+/// Where a server that goes by ids is asked to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Bookmark {
+    id: Option<SmolStr>,
+    /// Something followed it, or it was just given.
+    works: bool,
+    /// The stream was read from its beginning: there is no other way to try.
+    reread: bool,
+    /// The position after it: an answer that leads no further leads nowhere.
+    reached: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
-    /// The first so many after the cursor.
+    /// What follows the cursor, the first so many of it.
     After { limit: Option<u32> },
-    /// The same without a limit: did the limit take the last ones? It gave events from this position on.
-    Unlimited { limited_from: u64 },
+    /// The same with another limit: is the first one that it gives still this?
+    Otherwise { first: u64 },
     /// Whether the event before the cursor is still there; if not, what is missing up to here was taken away.
-    Before { first: u64 },
+    Before { first: u64, at: Timestamp },
     /// Everything after the bookmark.
     Since,
     /// Everything.
@@ -68,14 +90,14 @@ impl Read {
         Self {
             id: due.id.clone(),
             cursor: due.cursor,
-            bookmark: due.bookmark.clone(),
+            bookmark: Bookmark { id: due.bookmark.clone(), ..Bookmark::default() },
             limit: learnt.events_limit(),
             asked: Asked::All,
+            held: None,
             then: Then::More,
-            reread: false,
-            bookmark_failed: false,
             gave_up: false,
             skip_generations,
+            spare_generation: false,
             due: due.clone(),
             learnt,
         }
@@ -83,11 +105,13 @@ impl Read {
 
     /// Asks for what follows the cursor, in the way this server is known for.
     fn ask(&mut self) -> Output {
-        self.asked = if Learnt::knows(&self.learnt.by_event_id) {
-            if self.bookmark.is_some() && !self.bookmark_failed { Asked::Since } else { Asked::All }
-        } else {
-            let unlimited = Learnt::knows(&self.learnt.no_limit);
-            Asked::After { limit: (!unlimited).then_some(self.limit) }
+        self.asked = match self.learnt.paging() {
+            Paging::ById if self.bookmark.id.is_some() => Asked::Since,
+            Paging::ById => Asked::All,
+            Paging::LastOnes => Asked::After { limit: None },
+            Paging::Unknown | Paging::BySequence | Paging::Forward => {
+                Asked::After { limit: Some(if self.spare_generation { 1 } else { self.limit }) }
+            }
         };
         self.fetch()
     }
@@ -95,33 +119,43 @@ impl Read {
     fn fetch(&mut self) -> Output {
         let mut query = Vec::new();
         let mut at_most = MAX_BODY;
-        match &self.asked {
+        match self.asked {
             Asked::After { limit } => {
                 query.push(("after_sequence", self.cursor.to_string()));
                 if let Some(limit) = limit {
                     query.push(("limit", limit.to_string()));
                     // A single event may be as large as anything we are ready to read.
-                    at_most = if *limit > 1 { PAGE_BYTES } else { MAX_BODY };
+                    at_most = if limit > 1 { PAGE_BYTES } else { MAX_BODY };
                 }
             }
-            Asked::Unlimited { .. } => query.push(("after_sequence", self.cursor.to_string())),
+            Asked::Otherwise { .. } => {
+                let other = if self.limit == 1 { "2" } else { "1" };
+                query.extend([("after_sequence", self.cursor.to_string()), ("limit", other.to_owned())]);
+            }
             Asked::Before { .. } => {
                 query.push(("after_sequence", self.cursor.saturating_sub(1).to_string()));
-                query.push(("limit", "1".to_owned()));
+                // Elsewhere it might take the last one.
+                if self.learnt.paging() == Paging::Forward {
+                    query.push(("limit", "1".to_owned()));
+                }
             }
-            Asked::Since => query.extend(self.bookmark.as_ref().map(|id| ("since_id", id.to_string()))),
+            Asked::Since => query.extend(self.bookmark.id.as_ref().map(|id| ("since_id", id.to_string()))),
             Asked::All => {}
         }
-        if self.skip_generations && !matches!(self.asked, Asked::Before { .. }) {
+        let spares = self.skip_generations || self.spare_generation;
+        if spares && !matches!(self.asked, Asked::Before { .. }) {
             query.push(("exclude", "llm.generation".to_owned()));
         }
         let Some(route) = self.learnt.route() else {
             return Output::Done(Finish::Failed(Failure::Nonsense("where the server keeps sessions is not known yet")));
         };
-        let home = locked(&self.learnt.homes).get(&self.id).cloned();
+        let (home, is_complete) = {
+            let homes = locked(&self.learnt.homes);
+            (homes.agents.get(&self.id).cloned(), homes.is_complete)
+        };
         if home.is_none() && !route.is_flat() {
-            // The next round lists it with its agent, or it is gone with it.
-            return Output::Done(Finish::Well);
+            // No agent lists it: it is gone, or the next round says where it is.
+            return if is_complete { self.gone() } else { Output::Done(Finish::Well) };
         }
         let request = route.session("events", home.as_deref(), &self.id, "/events", query);
         Output::Fetch(Request { at_most, ..request })
@@ -134,110 +168,133 @@ impl Read {
                     if without_place > 0 {
                         tracing::warn!(events = without_place, "events without a number are left out");
                     }
-                    self.events(events, &response)
+                    let bytes = response.body.len() as u64;
+                    let now = response.date.unwrap_or(response.received_at);
+                    self.events(Page { events, bytes, now, is_end: false })
                 }
                 Err(error) => Output::Again(error.0),
             },
-            404 | 410 => self.commit(vec![Item::Gone { id: self.id.clone(), mark: self.due.mark }], Then::Done),
+            404 | 410 if is_the_platforms(&response.body) => self.gone(),
             400 | 422 => match self.asked {
-                // Strict servers refuse an id that is gone, but hardly one that they have just given.
-                Asked::Since if !self.reread => {
-                    self.bookmark_failed = true;
+                // Strict servers refuse an id that is gone.
+                Asked::Since => self.read_anew(Failure::Status(response.status)),
+                Asked::After { .. } | Asked::Otherwise { .. } => {
+                    self.learnt.set_paging(Paging::ById);
                     self.ask()
                 }
-                Asked::After { .. } | Asked::Unlimited { .. } => {
-                    Learnt::learn(&self.learnt.by_event_id);
-                    self.ask()
-                }
-                Asked::Before { first } => self.lost(first),
-                Asked::Since | Asked::All => Output::Done(Finish::Failed(Failure::Status(response.status))),
+                Asked::Before { first, at } => self.lost(first, Some(at)),
+                Asked::All => Output::Done(Finish::Failed(Failure::Status(response.status))),
             },
             status => Output::Done(Finish::Failed(Failure::Status(status))),
         }
     }
 
-    fn events(&mut self, events: Vec<Placed>, response: &Response) -> Output {
-        let first = events.first().map(|placed| placed.position);
-        match self.asked.clone() {
-            Asked::After { .. } | Asked::Unlimited { .. } if first.is_some_and(|first| first < self.cursor) => {
+    fn events(&mut self, page: Page) -> Output {
+        let first = page.events.first().map(|placed| placed.position);
+        match self.asked {
+            Asked::After { .. } | Asked::Otherwise { .. } if first.is_some_and(|first| first < self.cursor) => {
                 // It gave what was not asked for. What it gave is good all the same.
-                Learnt::learn(&self.learnt.by_event_id);
-                self.take_in(events, response, false)
+                self.learnt.set_paging(Paging::ById);
+                self.bookmark.reread = true;
+                self.take_in(page)
             }
             Asked::After { limit: Some(limit) } => {
-                if self.cursor > 0 {
+                if self.cursor > 0 && self.learnt.paging() == Paging::Unknown {
                     // It was asked to leave something out, and did.
-                    Learnt::learn(&self.learnt.by_sequence);
+                    self.learnt.set_paging(Paging::BySequence);
                 }
-                let is_full = events.len() as u64 >= u64::from(limit) || !Learnt::knows(&self.learnt.by_sequence);
+                let is_full = page.events.len() as u64 >= u64::from(limit);
                 match first {
-                    Some(first) if events.len() as u64 >= u64::from(limit) && first > self.cursor => {
-                        self.asked = Asked::Unlimited { limited_from: first };
+                    // Forward there may be a gap, or these are the last ones.
+                    Some(first) if is_full && first > self.cursor && self.learnt.paging() != Paging::Forward => {
+                        self.held = Some(page);
+                        self.asked = Asked::Otherwise { first };
                         self.fetch()
                     }
                     // From the beginning every server gives the same: only what comes next shows what kind it is.
-                    _ => self.take_in(events, response, !is_full || first.is_none()),
+                    _ => {
+                        let is_known = self.learnt.paging() != Paging::Unknown;
+                        self.take_in(Page { is_end: first.is_none() || (!is_full && is_known), ..page })
+                    }
                 }
             }
-            Asked::After { limit: None } => {
-                let is_end = events.is_empty();
-                self.take_in(events, response, is_end)
-            }
-            Asked::Unlimited { limited_from } => {
-                if first.is_some_and(|first| first < limited_from) {
-                    Learnt::learn(&self.learnt.no_limit);
+            Asked::After { limit: None } => self.take_in(Page { is_end: page.events.is_empty(), ..page }),
+            Asked::Otherwise { first: before } => {
+                let is_forward = first == Some(before);
+                self.learnt.set_paging(if is_forward { Paging::Forward } else { Paging::LastOnes });
+                match self.held.take().filter(|_| is_forward) {
+                    Some(held) => self.take_in(held),
+                    None => self.ask(),
                 }
-                self.take_in(events, response, false)
             }
-            Asked::Before { first: missing_until } => {
-                let is_missing = |placed: &Placed| (self.cursor..missing_until).contains(&placed.position);
-                if events.iter().any(is_missing) {
-                    // It has become visible meanwhile.
-                    self.take_in(events, response, false)
-                } else if first.is_some_and(|first| first < self.cursor) {
-                    self.pass(missing_until, response.received_at)
+            Asked::Before { first: missing_until, at } => {
+                if first.is_some_and(|first| first < self.cursor) {
+                    self.pass(missing_until, page.now)
                 } else {
-                    self.lost(missing_until)
+                    self.lost(missing_until, Some(at))
                 }
             }
-            Asked::Since if events.is_empty() && self.due.moved && !self.reread => {
-                // An id whose event was archived answers so for ever: the whole stream shows whether this one does.
-                self.bookmark_failed = true;
-                self.ask()
+            Asked::Since if page.events.is_empty() => {
+                // An id whose event was archived answers so for ever. The whole stream shows whether this one does.
+                if self.due.moved && !self.bookmark.works {
+                    return self.read_anew(Failure::Nonsense("the server does not go on from its own events"));
+                }
+                self.take_in(Page { is_end: true, ..page })
             }
             Asked::Since => {
-                let is_end = events.is_empty();
-                self.take_in(events, response, is_end)
+                self.bookmark.works = true;
+                self.take_in(page)
             }
             Asked::All => {
-                self.reread = true;
-                self.bookmark_failed = false;
+                self.bookmark = Bookmark { works: true, reread: true, ..Bookmark::default() };
                 // Even everything may be only the first ten thousand.
-                let is_end = events.last().is_none_or(|last| last.id.is_none());
-                self.take_in(events, response, is_end)
+                let is_end = page.events.last().is_none_or(|last| last.id.is_none());
+                self.take_in(Page { is_end, ..page })
             }
         }
     }
 
-    /// Takes in what a page has past the cursor; `is_end` if the page shows that nothing follows it.
-    fn take_in(&mut self, events: Vec<Placed>, response: &Response, is_end: bool) -> Output {
+    /// The bookmark leads nowhere: reads the stream from its beginning, if that was not done.
+    fn read_anew(&mut self, failure: Failure) -> Output {
+        if self.bookmark.reread {
+            return Output::Done(Finish::Failed(failure));
+        }
+        self.bookmark.id = None;
+        self.ask()
+    }
+
+    /// Takes in what a page has past the cursor.
+    fn take_in(&mut self, page: Page) -> Output {
+        let Page { events, bytes, now, is_end } = page;
         let knows_last = events.first().is_some_and(|placed| placed.position < self.cursor);
-        let end = events.last().and_then(|placed| placed.id.clone());
+        let last = events.last().map(|placed| (placed.position + 1, placed.id.clone()));
         let news: Vec<Placed> = events.into_iter().filter(|placed| placed.position >= self.cursor).collect();
-        let Some(first) = news.first().map(|placed| placed.position) else {
-            let before = self.bookmark.clone();
-            self.bookmark = end.or(self.bookmark.take());
-            // Asked again it would say the same: there is nothing after the bookmark, or the server does not go by it.
-            let is_stuck = self.asked == Asked::Since && self.bookmark == before;
-            return if is_end || is_stuck { self.drained() } else { self.ask() };
+        let Some(first) = news.first() else {
+            return match last {
+                Some((reached, id)) if !is_end && id.is_some() && reached > self.bookmark.reached => {
+                    // Nothing new yet: on from where it ends.
+                    self.bookmark = Bookmark { id, reached, ..self.bookmark.clone() };
+                    self.ask()
+                }
+                Some(_) if !is_end => {
+                    Output::Done(Finish::Failed(Failure::Nonsense("the server does not go on from its own events")))
+                }
+                _ if is_end => self.drained(),
+                _ => self.ask(),
+            };
         };
-        if first > self.cursor && !is_unsettled(&news[0].event, response.received_at) {
+        if first.position > self.cursor && !is_unsettled(first, now) {
+            let (first, at) = (first.position, first.event.at);
             if self.cursor == 0 {
                 if !is_beginning(&news[0]) {
-                    return self.lost(first);
+                    return self.lost(first, Some(at));
                 }
-            } else if !knows_last && !matches!(self.asked, Asked::Since) && !self.may_be_a_generation(first) {
-                self.asked = Asked::Before { first };
+            } else if knows_last || self.asked == Asked::Since || self.may_be_a_generation(first) {
+                // What was there before is there still: the numbers between were left out.
+            } else if self.asked == Asked::All {
+                return self.lost(first, Some(at));
+            } else {
+                self.asked = Asked::Before { first, at };
                 return self.fetch();
             }
         }
@@ -247,22 +304,24 @@ impl Read {
         for placed in news {
             let missing = placed.position - self.cursor;
             if missing > 0 {
-                if is_unsettled(&placed.event, response.received_at) {
+                if is_unsettled(&placed, now) {
                     is_waiting = true;
                     break;
                 }
                 page.push(Event { at: placed.event.at, fact: Fact::Passed(missing) });
             }
             self.cursor = placed.position + 1;
-            self.bookmark = placed.id;
+            self.bookmark.id = placed.id;
+            self.bookmark.reached = self.cursor;
             page.push(placed.event);
         }
         self.gave_up = false;
-        self.grow(&response.body, page.len());
+        self.spare_generation = false;
+        self.grow(bytes, page.len());
         let mut items = Vec::new();
         if !page.is_empty() {
             // Only servers that go by ids need to be told one.
-            let bookmark = self.bookmark.clone().filter(|_| Learnt::knows(&self.learnt.by_event_id));
+            let bookmark = self.bookmark.id.clone().filter(|_| self.learnt.paging() == Paging::ById);
             items.push(Item::Page { id: self.id.clone(), from, events: page, bookmark });
         }
         if is_waiting {
@@ -278,7 +337,7 @@ impl Read {
 
     /// Whether the only number that is missing may be that of an event we asked to be spared.
     fn may_be_a_generation(&self, first: u64) -> bool {
-        self.skip_generations && first == self.cursor + 1
+        (self.skip_generations || self.spare_generation) && first == self.cursor + 1
     }
 
     /// The numbers up to `until` were never given away, or are hidden.
@@ -289,11 +348,15 @@ impl Read {
         self.commit(vec![item], Then::More)
     }
 
-    /// Events up to `until` were taken away before they could be read.
-    fn lost(&mut self, until: u64) -> Output {
-        let item = Item::Skip { id: self.id.clone(), from: self.cursor, to: until };
+    /// Events up to `until`, before this time, were taken away before they could be read.
+    fn lost(&mut self, until: u64, before: Option<Timestamp>) -> Output {
+        let item = Item::Skip { id: self.id.clone(), from: self.cursor, to: until, before };
         self.cursor = until;
         self.commit(vec![item], Then::More)
+    }
+
+    fn gone(&mut self) -> Output {
+        self.commit(vec![Item::Gone { id: self.id.clone(), mark: self.due.mark }], Then::Done)
     }
 
     fn drained(&mut self) -> Output {
@@ -312,28 +375,35 @@ impl Read {
     }
 
     /// Pages that came out small may be longer again.
-    fn grow(&mut self, body: &[u8], events: usize) {
-        if self.limit < EVENTS_LIMIT && events as u64 >= u64::from(self.limit) && (body.len() as u64) < PAGE_BYTES / 8 {
+    fn grow(&mut self, bytes: u64, events: usize) {
+        if self.limit < EVENTS_LIMIT && events as u64 >= u64::from(self.limit) && bytes < PAGE_BYTES / 8 {
             self.limit = (self.limit * 2).min(EVENTS_LIMIT);
             self.learnt.set_events_limit(self.limit);
         }
     }
 
     fn too_large(&mut self, failure: Failure) -> Output {
+        let spares = self.skip_generations || self.spare_generation;
         match self.asked {
             Asked::After { limit: Some(limit) } if limit > 1 => {
                 self.limit = (limit / 4).max(1);
                 self.learnt.set_events_limit(self.limit);
                 self.ask()
             }
-            // A single event that is too large is given up, rather than everything after it; a second one only once
-            // there was time to see whether it is the platform that answers so whatever it is asked.
+            // What is so large is a prompt: the end of the thinking stands for it.
+            Asked::After { limit: Some(_) } | Asked::Otherwise { .. } if !spares => {
+                self.held = None;
+                self.spare_generation = true;
+                self.ask()
+            }
+            // Anything else so large is given up, rather than everything after it; a second one only once there was time
+            // to see whether it is the platform that answers so whatever it is asked.
             Asked::After { limit: Some(_) } if matches!(failure, Failure::TooLarge(_)) && !self.gave_up => {
                 self.gave_up = true;
-                self.lost(self.cursor + 1)
+                self.lost(self.cursor + 1, None)
             }
             // Without pages there is only one way to make an answer smaller.
-            Asked::After { limit: None } | Asked::Since | Asked::All if !self.skip_generations => {
+            Asked::After { limit: None } | Asked::Since | Asked::All if !spares => {
                 self.skip_generations = true;
                 self.fetch()
             }
@@ -342,15 +412,20 @@ impl Read {
     }
 }
 
-/// Whether it is so young that one with a lower number may still become visible. A clock that is far off says nothing.
-fn is_unsettled(event: &Event<SmolStr>, now: Timestamp) -> bool {
-    let age = now.since(event.at).or_else(|| event.at.since(now));
-    age.is_some_and(|age| age < UNSETTLED)
+/// Whether it is so young that one with a lower number may still become visible. One without a time says nothing.
+fn is_unsettled(placed: &Placed, now: Timestamp) -> bool {
+    let age = now.since(placed.event.at).or_else(|| placed.event.at.since(now));
+    placed.is_timed && age.is_some_and(|age| age < UNSETTLED)
 }
 
 /// Whether a stream can begin so: with what begins every session, and hardly a number missing before it.
 fn is_beginning(first: &Placed) -> bool {
     first.position <= LEGAL_HEAD && matches!(first.event.fact, Fact::Message | Fact::Noted)
+}
+
+/// Whether an answer can be the platform's own: a document or nothing. A page for people comes from something between.
+fn is_the_platforms(body: &Bytes) -> bool {
+    body.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 impl Job for Read {

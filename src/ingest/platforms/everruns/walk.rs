@@ -111,7 +111,7 @@ impl Walk {
 
         let size = page.limit.unwrap_or(LIST_SIZE).clamp(1, LIST_SIZE);
         let after = self.offset + page.len as u64;
-        // Servers without pages say nothing of a total or a limit, and give everything at once.
+        // The oldest servers know neither pages nor totals, and give everything at once.
         let is_everything = page.total.is_none() && page.limit.is_none();
         let ends = page.rows.first().zip(page.rows.last()).map(|(first, last)| [&first.row.id, &last.row.id]);
         // Another offset and the same page: whatever is said of a total, there is nothing more to be had.

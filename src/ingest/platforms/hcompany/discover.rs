@@ -285,7 +285,7 @@ impl Discover {
             None => {
                 self.committing = Committing::Active;
                 if let Some(began) = self.began {
-                    items.push(Item::ActiveListed { began });
+                    items.push(Item::RoundListed { began, shows_all: true });
                     items.extend((!self.cut_short).then_some(Item::Walked { walk: DISCOVERED, until: began }));
                 }
             }
@@ -334,7 +334,14 @@ mod tests {
             .collect();
         let body = format!(r#"{{"items":[{}],"total":{total},"page":1}}"#, rows.join(","));
         let now = Timestamp::parse("2026-11-21T00:00:00Z").unwrap();
-        Input::Response(Response { status: 200, etag: None, body: body.into(), asked_at: now, received_at: now })
+        Input::Response(Response {
+            status: 200,
+            etag: None,
+            body: body.into(),
+            asked_at: now,
+            received_at: now,
+            date: None,
+        })
     }
 
     fn asked(output: &Output, parameter: &str) -> Option<String> {

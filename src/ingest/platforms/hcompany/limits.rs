@@ -95,6 +95,7 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
             asked_at: now,
             received_at: now,
+            date: None,
         })
     }
 

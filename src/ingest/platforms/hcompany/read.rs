@@ -260,7 +260,7 @@ impl Read {
     }
 
     fn skip_to(&mut self, until: u64) -> Output {
-        let item = Item::Skip { id: self.id.clone(), from: self.cursor, to: until };
+        let item = Item::Skip { id: self.id.clone(), from: self.cursor, to: until, before: None };
         self.cursor = until;
         self.commit(vec![item], AfterCommit::Changes)
     }

@@ -25,8 +25,10 @@ fn reading_with(due: Due, skip_generations: bool) -> Reading {
     Reading { job: Read::new(&due, Arc::clone(&learnt), skip_generations), learnt, committed: Vec::new() }
 }
 
-fn reading(cursor: u64) -> Reading {
-    reading_with(Due::new(SessionId::new("s"), cursor), false)
+fn reading(cursor: u64, paging: Paging) -> Reading {
+    let reading = reading_with(Due::new(SessionId::new("s"), cursor), false);
+    reading.learnt.set_paging(paging);
+    reading
 }
 
 /// A page of these events.
@@ -64,7 +66,7 @@ impl Reading {
 
     fn answer(&mut self, status: u16, body: String) -> String {
         let body = Bytes::from(body);
-        self.go(Input::Response(Response { status, etag: None, body, asked_at: NOW, received_at: NOW }))
+        self.go(Input::Response(Response { status, etag: None, body, asked_at: NOW, received_at: NOW, date: None }))
     }
 
     fn too_large(&mut self) -> String {
@@ -103,7 +105,7 @@ impl Reading {
 
 #[test]
 fn a_page_that_is_not_full_is_the_end() {
-    let mut reading = reading(0);
+    let mut reading = reading(0, Paging::BySequence);
     assert_eq!(reading.begin(), "after_sequence=0&limit=1000");
     assert_eq!(reading.answer(200, old(1..=3)), "well");
     assert_eq!(reading.told(), "0, 1, 2, end");
@@ -111,40 +113,64 @@ fn a_page_that_is_not_full_is_the_end() {
 }
 
 #[test]
-fn that_limit_gives_the_last_events_is_found_out() {
-    let mut reading = reading(0);
+fn from_the_beginning_every_server_answers_the_same() {
+    let mut reading = reading(0, Paging::Unknown);
     reading.begin();
-    assert_eq!(reading.answer(200, old(501..=1500)), "after_sequence=0");
+    // It may have ignored everything but the session: what comes next shows it.
+    assert_eq!(reading.answer(200, old(1..=3)), "after_sequence=3&limit=1000");
+    assert_eq!(reading.answer(200, old([])), "well");
+    assert_eq!(reading.told(), "0, 1, 2, end");
+    assert_eq!(reading.learnt.paging(), Paging::BySequence);
+}
+
+#[test]
+fn that_limit_gives_the_last_events_is_found_out() {
+    let mut reading = reading(0, Paging::BySequence);
+    reading.begin();
+    assert_eq!(reading.answer(200, old(501..=1500)), "after_sequence=0&limit=1");
+    assert_eq!(reading.answer(200, old([1500])), "after_sequence=0");
+    assert_eq!(reading.learnt.paging(), Paging::LastOnes);
     assert_eq!(reading.answer(200, old(1..=1500)), "after_sequence=1500");
-    assert!(Learnt::knows(&reading.learnt.no_limit));
     assert_eq!(reading.answer(200, old([])), "well");
     assert!(reading.told().starts_with("0, 1, 2, ") && reading.told().ends_with(", 1499, end"));
     assert!(!reading.told().contains("lost"));
 }
 
 #[test]
-fn a_full_page_after_a_gap_says_nothing_of_limits() {
-    let mut reading = reading(1);
+fn a_full_page_after_a_gap_is_kept_while_it_is_found_out_what_limit_means() {
+    let mut reading = reading(1, Paging::BySequence);
     reading.begin();
-    assert_eq!(reading.answer(200, old(3..=1002)), "after_sequence=1");
-    // Without a limit it begins at the same number: the gap is one.
-    assert_eq!(reading.answer(200, old(3..=1102)), "after_sequence=0&limit=1");
-    assert!(!Learnt::knows(&reading.learnt.no_limit));
+    assert_eq!(reading.answer(200, old(3..=1002)), "after_sequence=1&limit=1");
+    // It begins at the same number: the gap is one.
+    assert_eq!(reading.answer(200, old([3])), "after_sequence=0&limit=1");
+    assert_eq!(reading.learnt.paging(), Paging::Forward);
+    assert_eq!(reading.answer(200, old([1])), "after_sequence=2&limit=1000");
+    assert_eq!(reading.told(), "passed 1");
 }
 
 #[test]
 fn that_numbers_are_ignored_is_found_out() {
-    let mut reading = reading(2);
+    let mut reading = reading(2, Paging::Unknown);
     assert_eq!(reading.begin(), "after_sequence=2&limit=1000");
     assert_eq!(reading.answer(200, old(1..=4)), "since_id=e4");
-    assert!(Learnt::knows(&reading.learnt.by_event_id));
+    assert_eq!(reading.learnt.paging(), Paging::ById);
     assert_eq!(reading.answer(200, old([])), "well");
     assert_eq!((reading.told().as_str(), reading.bookmark()), ("2, 3, end", Some("e4")));
 }
 
 #[test]
+fn that_numbers_are_ignored_is_no_failure_when_nothing_is_new() {
+    let mut reading = reading_with(Due { moved: true, ..Due::new(SessionId::new("s"), 0) }, false);
+    reading.begin();
+    assert_eq!(reading.answer(200, old(1..=3)), "after_sequence=3&limit=1000");
+    assert_eq!(reading.answer(200, old(1..=3)), "since_id=e3");
+    assert_eq!(reading.answer(200, old([])), "well");
+    assert_eq!(reading.told(), "0, 1, 2, end");
+}
+
+#[test]
 fn a_server_that_refuses_numbers_is_asked_by_id() {
-    let mut reading = reading(0);
+    let mut reading = reading(0, Paging::Unknown);
     reading.begin();
     assert_eq!(reading.answer(400, String::new()), "", "everything");
     assert_eq!(reading.answer(200, old(1..=2)), "since_id=e2");
@@ -157,7 +183,7 @@ fn a_dead_bookmark_is_repaired_by_reading_everything_once() {
     for (status, body) in [(200, old([])), (400, String::new())] {
         let bookmark = Some("e2".into());
         let mut reading = reading_with(Due { bookmark, moved: true, ..Due::new(SessionId::new("s"), 2) }, false);
-        Learnt::learn(&reading.learnt.by_event_id);
+        reading.learnt.set_paging(Paging::ById);
         assert_eq!(reading.begin(), "since_id=e2");
         assert_eq!(reading.answer(status, body), "", "everything");
         assert_eq!(reading.answer(200, old(2..=4)), "since_id=e4");
@@ -170,7 +196,7 @@ fn a_dead_bookmark_is_repaired_by_reading_everything_once() {
 fn a_bookmark_after_which_nothing_moved_is_believed() {
     let bookmark = Some("e2".into());
     let mut reading = reading_with(Due { bookmark, ..Due::new(SessionId::new("s"), 2) }, false);
-    Learnt::learn(&reading.learnt.by_event_id);
+    reading.learnt.set_paging(Paging::ById);
     reading.begin();
     assert_eq!(reading.answer(200, old([])), "well");
     assert_eq!(reading.told(), "end");
@@ -178,11 +204,11 @@ fn a_bookmark_after_which_nothing_moved_is_believed() {
 
 #[test]
 fn servers_that_go_by_nothing_are_not_asked_for_ever() {
-    let mut ignoring = reading(2);
+    let mut ignoring = reading(2, Paging::Unknown);
     ignoring.begin();
     assert_eq!(ignoring.answer(200, old(1..=4)), "since_id=e4");
-    assert_eq!(ignoring.answer(200, old(1..=4)), "well");
-    let mut refusing = reading(0);
+    assert!(ignoring.answer(200, old(1..=4)).contains("Failed"));
+    let mut refusing = reading(0, Paging::Unknown);
     refusing.begin();
     refusing.answer(400, String::new());
     assert_eq!(refusing.answer(200, old(1..=2)), "since_id=e2");
@@ -191,7 +217,7 @@ fn servers_that_go_by_nothing_are_not_asked_for_ever() {
 
 #[test]
 fn a_gap_before_a_young_event_is_waited_for() {
-    let mut reading = reading(0);
+    let mut reading = reading(0, Paging::Forward);
     reading.begin();
     assert_eq!(reading.answer(200, page(&[(1, OLD), (2, OLD), (4, YOUNG)])), "well");
     assert_eq!(reading.told(), "0, 1", "and it is not said that this was the end");
@@ -199,7 +225,7 @@ fn a_gap_before_a_young_event_is_waited_for() {
 
 #[test]
 fn a_gap_before_an_old_event_is_passed() {
-    let mut reading = reading(0);
+    let mut reading = reading(0, Paging::Forward);
     reading.begin();
     assert_eq!(reading.answer(200, old([1, 2, 4, 8])), "well");
     assert_eq!(reading.told(), "0, 1, passed 2, 3, passed 4, 7, end");
@@ -208,20 +234,20 @@ fn a_gap_before_an_old_event_is_passed() {
 #[test]
 fn a_gap_at_the_head_of_a_page_is_asked_about() {
     // The event before is still there: the numbers were never given away.
-    let mut legal = reading(3);
+    let mut legal = reading(3, Paging::Forward);
     legal.begin();
     assert_eq!(legal.answer(200, old([7])), "after_sequence=2&limit=1");
     assert_eq!(legal.answer(200, old([3])), "after_sequence=6&limit=1000");
     assert_eq!(legal.answer(200, old([7])), "well");
     assert_eq!(legal.told(), "passed 3, 6, end");
     // It is gone: so are those that followed it.
-    let mut archived = reading(3);
+    let mut archived = reading(3, Paging::Forward);
     archived.begin();
     archived.answer(200, old([7]));
     assert_eq!(archived.answer(200, old([7])), "after_sequence=6&limit=1000");
     assert_eq!(archived.told(), "lost 3..6");
-    // What was missing has become visible.
-    let mut late = reading(3);
+    // Some of what was missing has become visible.
+    let mut late = reading(3, Paging::Forward);
     late.begin();
     late.answer(200, old([7]));
     assert_eq!(late.answer(200, old([5])), "after_sequence=2&limit=1");
@@ -231,7 +257,7 @@ fn a_gap_at_the_head_of_a_page_is_asked_about() {
 
 #[test]
 fn a_stream_whose_head_is_gone_has_lost_it() {
-    let mut reading = reading(0);
+    let mut reading = reading(0, Paging::Forward);
     reading.begin();
     assert_eq!(reading.answer(200, old(11..=12)), "after_sequence=10&limit=1000");
     reading.answer(200, old(11..=12));
@@ -240,7 +266,7 @@ fn a_stream_whose_head_is_gone_has_lost_it() {
 
 #[test]
 fn a_page_that_is_too_large_is_asked_for_in_pieces() {
-    let mut reading = reading(0);
+    let mut reading = reading(0, Paging::Forward);
     reading.begin();
     assert_eq!(reading.too_large(), "after_sequence=0&limit=250");
     assert_eq!(reading.too_large(), "after_sequence=0&limit=62");
@@ -251,12 +277,14 @@ fn a_page_that_is_too_large_is_asked_for_in_pieces() {
 
 #[test]
 fn a_single_event_that_is_too_large_is_given_up() {
-    let mut reading = reading(4);
+    let mut reading = reading(4, Paging::Forward);
     reading.begin();
     for limit in [250, 62, 15, 3, 1] {
         assert_eq!(reading.too_large(), format!("after_sequence=4&limit={limit}"));
     }
-    assert_eq!(reading.too_large(), "after_sequence=5&limit=1");
+    // It may be a prompt, which can be spared.
+    assert_eq!(reading.too_large(), "after_sequence=4&limit=1&exclude=llm.generation");
+    assert_eq!(reading.too_large(), "after_sequence=5&limit=1&exclude=llm.generation");
     assert_eq!(reading.told(), "lost 4..5");
     // A second one right after it may mean that the server always answers so.
     assert!(reading.too_large().contains("TooLarge"));
@@ -264,9 +292,17 @@ fn a_single_event_that_is_too_large_is_given_up() {
 }
 
 #[test]
+fn a_prompt_that_is_too_large_is_spared_and_the_next_ones_are_not() {
+    let mut reading = reading(4, Paging::Forward);
+    reading.begin();
+    (0..6).for_each(|_| drop(reading.too_large()));
+    assert_eq!(reading.answer(200, old([6])), "after_sequence=6&limit=2");
+    assert_eq!(reading.told(), "passed 4, 5");
+}
+
+#[test]
 fn where_there_are_no_pages_answers_are_made_smaller_by_what_is_left_out() {
-    let mut reading = reading(0);
-    Learnt::learn(&reading.learnt.by_event_id);
+    let mut reading = reading(0, Paging::ById);
     assert_eq!(reading.begin(), "");
     assert_eq!(reading.too_large(), "exclude=llm.generation");
     assert!(reading.too_large().contains("TooLarge"), "there is nothing else to leave out");
@@ -281,9 +317,13 @@ fn the_numbers_of_model_calls_that_are_not_wanted_are_passed() {
 }
 
 #[test]
-fn a_deleted_session_is_gone() {
-    let mut reading = reading(3);
-    reading.begin();
-    assert_eq!(reading.answer(404, String::new()), "well");
-    assert_eq!(reading.told(), "gone");
+fn a_deleted_session_is_gone_and_a_page_for_people_says_nothing() {
+    let mut deleted = reading(3, Paging::Forward);
+    deleted.begin();
+    assert_eq!(deleted.answer(404, r#"{"title":"Not Found","status":404}"#.to_owned()), "well");
+    assert_eq!(deleted.told(), "gone");
+    let mut proxied = reading(3, Paging::Forward);
+    proxied.begin();
+    assert_eq!(proxied.answer(404, "<html>".to_owned()), "Done(Failed(Status(404)))");
+    assert_eq!(proxied.told(), "");
 }
