@@ -195,7 +195,8 @@ impl Read {
             Asked::After { .. } | Asked::Otherwise { .. } if first.is_some_and(|first| first < self.cursor) => {
                 // It gave what was not asked for. What it gave is good all the same.
                 self.learnt.set_paging(Paging::ById);
-                self.bookmark.reread = true;
+                // It gave everything, as when it is asked for that.
+                (self.bookmark.works, self.bookmark.reread) = (true, true);
                 self.take_in(page)
             }
             Asked::After { limit: Some(limit) } => {
@@ -223,12 +224,22 @@ impl Read {
                 let is_forward = first == Some(before);
                 self.learnt.set_paging(if is_forward { Paging::Forward } else { Paging::LastOnes });
                 match self.held.take().filter(|_| is_forward) {
-                    Some(held) => self.take_in(held),
+                    Some(mut held) => {
+                        // It may show more by now.
+                        held.events.extend(page.events);
+                        held.events.sort_by_key(|placed| placed.position);
+                        held.events.dedup_by_key(|placed| placed.position);
+                        self.take_in(held)
+                    }
                     None => self.ask(),
                 }
             }
             Asked::Before { first: missing_until, at } => {
-                if first.is_some_and(|first| first < self.cursor) {
+                let is_missing = |placed: &Placed| (self.cursor..missing_until).contains(&placed.position);
+                if page.events.iter().any(is_missing) {
+                    // It has become visible meanwhile.
+                    self.take_in(page)
+                } else if first.is_some_and(|first| first < self.cursor) {
                     self.pass(missing_until, page.now)
                 } else {
                     self.lost(missing_until, Some(at))
@@ -276,6 +287,8 @@ impl Read {
                     self.bookmark = Bookmark { id, reached, ..self.bookmark.clone() };
                     self.ask()
                 }
+                // It was only found out now that it goes by ids.
+                Some(_) if matches!(self.asked, Asked::After { .. } | Asked::Otherwise { .. }) => self.ask(),
                 Some(_) if !is_end => {
                     Output::Done(Finish::Failed(Failure::Nonsense("the server does not go on from its own events")))
                 }
