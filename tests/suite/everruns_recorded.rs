@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_session_exporter::domain::{Due, SessionId, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, everruns};
-use agent_session_exporter::ingest::{Failure, Finish, Request};
+use agent_session_exporter::ingest::{Failure, Finish, MAX_BODY, Request};
 use agent_session_exporter::projection::{LabelPolicy, Metric, Session, SourceRecord, State, broken_invariants};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -52,9 +52,9 @@ fn ok(body: &Value) -> Answer {
 
 impl Server {
     fn answer(&self, request: &Request) -> Answer {
-        let agent = format!("/v1/agents/{}", self.row["agent_id"].as_str().unwrap());
+        let agent = format!("/v1/agents/{}", self.row["agent_id"].as_str().expect("a text"));
         let below = if self.manner == Manner::BelowAgents { agent.as_str() } else { "/v1" };
-        let events = format!("{below}/sessions/{}/events", self.row["id"].as_str().unwrap());
+        let events = format!("{below}/sessions/{}/events", self.row["id"].as_str().expect("a text"));
         match request.path.as_str() {
             path if path == format!("{below}/sessions") => ok(&json!({ "data": [self.row] })),
             "/v1/agents" => ok(&json!({ "data": self.agents })),
@@ -65,9 +65,10 @@ impl Server {
 
     fn events(&self, request: &Request) -> Answer {
         let is_old = matches!(self.manner, Manner::ById | Manner::BelowAgents);
-        let after = parameter(request, "after_sequence").filter(|_| !is_old).map_or(0, |text| text.parse().unwrap());
+        let after =
+            parameter(request, "after_sequence").filter(|_| !is_old).map_or(0, |text| text.parse().expect("a number"));
         let mut events: Vec<&Value> =
-            self.events.iter().filter(|event| event["sequence"].as_u64().unwrap() > after).collect();
+            self.events.iter().filter(|event| event["sequence"].as_u64().expect("a number") > after).collect();
         if let Some(id) = parameter(request, "since_id") {
             let Some(place) = events.iter().position(|event| event["id"] == id) else {
                 return ok(&json!({"data": []}));
@@ -75,10 +76,10 @@ impl Server {
             events.drain(..=place);
         }
         if let Some(limit) = parameter(request, "limit").filter(|_| !is_old) {
-            let limit: usize = limit.parse().unwrap();
+            let limit: usize = limit.parse().expect("a number");
             let begin = if self.manner == Manner::Last { events.len().saturating_sub(limit) } else { 0 };
             events = events.into_iter().skip(begin).take(limit).collect();
-            if limit > self.most {
+            if limit > self.most && request.at_most < MAX_BODY {
                 return Answer::Fails(Failure::TooLarge(1));
             }
         }
@@ -112,13 +113,13 @@ fn recorded() -> Vec<(Document, Server)> {
     let documents = documents();
     let rows = |kind: Kind, folder: &str| -> Vec<Value> {
         let of_it = documents.iter().filter(|document| document.kind == kind && document.folder == folder);
-        let pages = of_it.map(|document| serde_json::from_slice::<Value>(&document.body).unwrap());
-        pages.flat_map(|page| page["data"].as_array().unwrap().clone()).collect()
+        let pages = of_it.map(|document| serde_json::from_slice::<Value>(&document.body).expect("JSON"));
+        pages.flat_map(|page| page["data"].as_array().expect("a list").clone()).collect()
     };
     let streams = documents.iter().filter(|document| document.kind == Kind::Events);
     let server = |document: &Document| {
-        let page: Value = serde_json::from_slice(&document.body).unwrap();
-        let events = page["data"].as_array().unwrap().clone();
+        let page: Value = serde_json::from_slice(&document.body).expect("JSON");
+        let events = page["data"].as_array().expect("a list").clone();
         let (sessions, agents) = (rows(Kind::Sessions, &document.folder), rows(Kind::Agents, &document.folder));
         let id = events.first().map_or(Value::Null, |event| event["session_id"].clone());
         let mut row = sessions.iter().find(|row| row["id"] == id).unwrap_or(&sessions[0]).clone();
@@ -134,15 +135,15 @@ fn recorded() -> Vec<(Document, Server)> {
 /// Lets the real jobs find the session and read it to its end.
 fn read_to_the_end(platform: &dyn Platform, state: &mut State, server: &Server) {
     let found = lead(&mut *platform.discover(&|_| None, Timestamp::default()), state, |request| server.answer(request));
-    assert_eq!(found.map(|(finish, _)| finish), Some(Finish::Well));
+    assert_eq!(found.map(|(finish, _)| finish), Some(Finish::Well), "{:?}", server.manner);
     let session = session(state);
     let due = Due {
         bookmark: session.bookmark.clone(),
         moved: true,
-        ..Due::new(SessionId::new(server.row["id"].as_str().unwrap()), session.progress.cursor)
+        ..Due::new(SessionId::new(server.row["id"].as_str().expect("a text")), session.progress.cursor)
     };
     let read = lead(&mut *platform.read(&due), state, |request| server.answer(request));
-    assert_eq!(read.map(|(finish, _)| finish), Some(Finish::Well));
+    assert_eq!(read.map(|(finish, _)| finish), Some(Finish::Well), "{:?}", server.manner);
     assert_eq!(broken_invariants(state), [""; 0]);
 }
 
@@ -223,7 +224,7 @@ impl Pencil {
         let data = &event["data"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
         self.add("events", "", 1);
-        match event["type"].as_str().unwrap() {
+        match event["type"].as_str().expect("a text") {
             "session.activated" => self.add("statuses", "running", 1),
             "session.idled" => self.add("statuses", "idle", 1),
             "tool.call_requested" => self.add("statuses", "awaiting_tool_results", 1),
@@ -235,13 +236,11 @@ impl Pencil {
             "turn.cancelled" => self.ended("interrupted"),
             "turn.failed" => {
                 self.ended("failed");
-                self.add("failed", data["error_code"].as_str().unwrap(), 1);
+                self.add("failed", data["error_code"].as_str().expect("a text"), 1);
             }
             "reason.started" => (self.called, self.model) = (false, text(&data["metadata"]["model"])),
             "output.message.started" => self.model = text(&data["model"]).or(self.model.take()),
-            "output.message.completed" | "message.agent" => {
-                self.model = text(&data["message"]["metadata"]["model"]).or(self.model.take());
-            }
+            "message.agent" => self.model = text(&data["message"]["metadata"]["model"]).or(self.model.take()),
             "llm.generation" => {
                 self.called = true;
                 self.call(&data["metadata"], data["metadata"]["model"].as_str());
@@ -254,16 +253,16 @@ impl Pencil {
                 }
             }
             "tool.started" | "tool.call_started" => {
-                self.add("tools", data["tool_call"]["name"].as_str().unwrap(), 1);
+                self.add("tools", data["tool_call"]["name"].as_str().expect("a text"), 1);
                 self.open_tools.insert(data["tool_call"]["id"].to_string());
             }
             "tool.completed" | "tool.call_completed" => {
-                let tool = data["tool_name"].as_str().unwrap();
+                let tool = data["tool_name"].as_str().expect("a text");
                 if !self.open_tools.remove(&data["tool_call_id"].to_string()) {
                     self.add("tools", tool, 1);
                 }
                 if data["success"] == false {
-                    self.add("failed tools", &format!("{tool} {}", data["status"].as_str().unwrap()), 1);
+                    self.add("failed tools", &format!("{tool} {}", data["status"].as_str().expect("a text")), 1);
                 }
             }
             _ => {}
@@ -276,7 +275,7 @@ fn counted_by_hand(events: &[Value]) -> Totals {
     // That every session began is said by none of its events.
     pencil.add("statuses", "started", 1);
     // Where the head is missing nobody knows what was in it.
-    let first = events.first().map_or(1, |event| event["sequence"].as_u64().unwrap());
+    let first = events.first().map_or(1, |event| event["sequence"].as_u64().expect("a number"));
     pencil.add("lost", "", first - 1);
     events.iter().for_each(|event| pencil.event(event));
     pencil.totals
@@ -289,7 +288,7 @@ fn recorded_events_are_counted_as_one_counts_by_hand() {
             let server = Server { manner, ..server.clone() };
             let mut state = state();
             read_to_the_end(&*platform(), &mut state, &server);
-            let last = server.events.last().map_or(0, |event| event["sequence"].as_u64().unwrap());
+            let last = server.events.last().map_or(0, |event| event["sequence"].as_u64().expect("a number"));
             assert_eq!(session(&state).progress.cursor, last, "{} {manner:?}", document.name);
             assert_eq!(told(&state), counted_by_hand(&server.events), "{} {manner:?}", document.name);
         }

@@ -9,9 +9,7 @@ use super::metric::Metric;
 use super::names::Names;
 use super::session::{LoopState, Run, Session};
 use super::vocabulary::Vocabulary;
-use crate::domain::{
-    COPIED_UNTIL_BORN, Ending, Event, Fact, NameId, SessionId, Sighting, Span, Status, Timestamp, TurnOutcome, Verdict,
-};
+use crate::domain::{Ending, Event, Fact, NameId, SessionId, Sighting, Span, Status, Timestamp, TurnOutcome, Verdict};
 
 /// Folds the facts of one session into the totals.
 pub struct Fold<'a> {
@@ -36,14 +34,9 @@ impl<'a> Fold<'a> {
         let at = event.at;
         let positions = event.fact.positions();
         let before = session.progress.cursor;
-        let is_event = positions > 0 && !matches!(event.fact, Fact::Passed(_));
-        if is_event && session.inherited == COPIED_UNTIL_BORN && at >= session.created_at {
-            // The first event of its own shows how many were copied.
-            session.inherited = before;
-            session.loop_state = LoopState::default();
-        }
         session.progress.cursor = before.saturating_add(positions);
         self.is_copy = positions > 0 && session.is_copy(at);
+        let is_event = positions > 0 && !matches!(event.fact, Fact::Passed(_));
         if is_event && self.counts(session, at) {
             self.of_source(session, Metric::EventsIngested, 1);
         }

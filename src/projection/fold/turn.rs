@@ -11,10 +11,6 @@ const MAX_OPEN_TURNS: usize = 16;
 
 impl Fold<'_> {
     pub(super) fn open_turn(&mut self, session: &mut Session, key: Option<TurnKey>, at: Timestamp) {
-        if self.is_copy {
-            // It is under way elsewhere: nobody waits here for its end, nor gives it up.
-            return;
-        }
         if session.open_turns.len() >= MAX_OPEN_TURNS {
             let oldest = session.open_turns.remove(0);
             if !oldest.abandoned {
@@ -66,9 +62,6 @@ impl Fold<'_> {
         took: Option<Span>,
         at: Timestamp,
     ) {
-        if self.is_copy {
-            return;
-        }
         let named = key.and_then(|key| session.open_turns.iter().rposition(|turn| turn.key == Some(key)));
         // Older servers call a turn's end by another id than its beginning.
         let place = named.or_else(|| session.open_turns.iter().rposition(|turn| !turn.abandoned));

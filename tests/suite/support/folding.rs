@@ -98,6 +98,8 @@ impl Folding {
             }
             Act::Rests(tokens) => {
                 let item = Item::ReadUpTo { id, mark: Some(mark(act)), rests: true, tokens: *tokens };
+                // A sum that differs is looked at once more before anything is said of it.
+                self.told_once(life, act, item.clone(), manner);
                 self.told_once(life, act, item, manner);
             }
             Act::Abandon(key) => {
