@@ -305,12 +305,8 @@ impl Read {
             } else if self.asked == Asked::All {
                 return self.lost(first, Some(at));
             } else {
-                // Forward the first one is enough. Where a limit may take the last ones, these and one more.
-                let limit = match self.learnt.paging() {
-                    Paging::Forward => Some(1),
-                    Paging::LastOnes => None,
-                    _ => u32::try_from(news.len() + 1).ok(),
-                };
+                // Where a limit may take the last ones, it would leave out the one that is asked for.
+                let limit = (self.learnt.paging() == Paging::Forward).then_some(1);
                 self.asked = Asked::Before { first, at, limit };
                 return self.fetch();
             }

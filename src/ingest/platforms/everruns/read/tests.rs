@@ -214,8 +214,8 @@ fn a_gap_at_the_head_of_a_page_is_asked_about() {
     // The event before is still there: the numbers were never given away.
     let mut legal = reading(3);
     legal.begin();
-    // For these and one more, as nobody knows yet whether this server gives the first or the last ones.
-    assert_eq!(legal.answer(200, old([7])), "after_sequence=2&limit=2");
+    // Without a limit, as nobody knows yet whether this server would give the first or the last ones.
+    assert_eq!(legal.answer(200, old([7])), "after_sequence=2");
     assert_eq!(legal.answer(200, old([3, 7])), "after_sequence=6&limit=1000");
     assert_eq!(legal.answer(200, old([7])), "well");
     assert_eq!(legal.told(), "passed 3, 6, end");
