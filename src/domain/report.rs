@@ -34,6 +34,8 @@ pub struct Listing {
     pub watch: Watch,
     /// The tokens, of all kinds and models, that the platform counts for it.
     pub tokens: Option<u64>,
+    /// Its state.
+    pub sighting: Sighting,
 }
 
 /// A session as a list shows it.

@@ -74,9 +74,10 @@ impl Journal {
                 let last = last_sign(&session);
                 // Of a source whose lists were never read to the end the past is still being counted.
                 let is_known = state.walked(session.source, DISCOVERED).is_some();
-                // Of one that only rests the log goes, once; one whose sum is in doubt is kept to be compared again.
+                // Of one that only rests the log goes, once. One whose sum is in doubt is kept to be compared again, and one
+                // with a turn that was given up to know that turn again.
                 let is_over = session.run.ended || session.progress.gone;
-                let may_fade = session.progress.cursor > 0 && session.mismatch == 0;
+                let may_fade = session.progress.cursor > 0 && session.mismatch == 0 && session.open_turns.is_empty();
                 if session.progress.settled && (is_over || may_fade) && last < horizon && is_known {
                     leaving.push((SessionNo(no.value()), session));
                     if leaving.len() == BATCH {

@@ -6,7 +6,8 @@ use super::intake::IntakeError;
 use super::session::Session;
 use super::state::State;
 use crate::domain::{
-    Due, Event, Fact, Mark, Receipt, Report, SessionId, SessionNo, SourceIx, Span, Status, Timestamp, TurnKey, Watch,
+    Due, Event, Fact, Listing, Mark, Receipt, Report, SessionId, SessionNo, SourceIx, Span, Status, Timestamp, TurnKey,
+    Watch,
 };
 
 /// A session at rest whose last turn was not seen to end is looked at again for this long: its end may have become
@@ -70,8 +71,21 @@ impl State {
         let ix = report.source;
         let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("the caller found it");
         active.read_at = report.received_at;
-        let session = &mut active.session;
-        let rests = rests && is_finished_for_now(session);
+        let listing = active.session.listing.filter(|listing| Some(listing.mark) == mark);
+        if let Some(Listing { sighting, .. }) = listing
+            && rests
+            && is_finished_for_now(&active.session)
+            && sighting.status.is_at_rest()
+            && sighting.status != active.session.status
+            && sighting.since > active.session.since
+        {
+            // Not every way back to rest is told in the stream: the row is newer, and knows better.
+            self.fold(report, no, [Event { at: sighting.since, fact: Fact::Sighted(sighting) }]);
+        }
+        let session = &mut self.sources[ix.0 as usize].active.get_mut(&no).expect("it is still there").session;
+        // A row that has changed meanwhile has still to be read up to.
+        let is_current = listing.is_some() || session.listing.is_none();
+        let rests = rests && is_current && is_finished_for_now(session);
         let used = session.tokens_used();
         // Where events are missing our sum says nothing.
         let is_comparable = session.lost == 0 && session.inherited == 0 && session.progress.cursor > 0;

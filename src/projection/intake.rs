@@ -57,6 +57,10 @@ pub enum IntakeError {
     },
 }
 
+fn listing_of(row: &Row) -> Listing {
+    Listing { mark: row.mark, watch: row.watch, tokens: row.tokens, sighting: row.sighting }
+}
+
 impl State {
     /// Takes in one report. Settled sessions that move are read back with `load`.
     ///
@@ -166,7 +170,7 @@ impl State {
                     let event = Event { at: row.sighting.since, fact: Fact::Sighted(row.sighting) };
                     self.beside(report, no, &event);
                     let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it was just tracked");
-                    active.session.listing = Some(Listing { mark: row.mark, watch: row.watch, tokens: row.tokens });
+                    active.session.listing = Some(listing_of(row));
                     active.session.progress.mark = Some(row.mark);
                     active.session.progress.settled = true;
                     return Ok(());
@@ -188,7 +192,7 @@ impl State {
         if came_back {
             self.fold(report, no, [Event { at: report.received_at, fact: Fact::Returned }]);
         }
-        let listing = Listing { mark: row.mark, watch: row.watch, tokens: row.tokens };
+        let listing = listing_of(row);
         let session = &mut self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now").session;
         if session.listing != Some(listing) {
             session.listing = Some(listing);
@@ -197,6 +201,7 @@ impl State {
         let is_over = row.sighting.status.is_terminal();
         let is_due = came_back || is_over || needs_reading(session, report.received_at);
         if is_due {
+            session.progress.settled = false;
             receipt.due.push(Due {
                 ended: is_over,
                 finished_at: row.sighting.finished_at,
@@ -265,12 +270,16 @@ impl State {
         lost: std::ops::Range<u64>,
         before: Option<Timestamp>,
     ) -> Result<(), IntakeError> {
-        let cursor = self.sources[report.source.0 as usize].active[&no].session.progress.cursor;
+        let session = &self.sources[report.source.0 as usize].active[&no].session;
+        let (cursor, created_at) = (session.progress.cursor, session.created_at);
+        // What a session that is older than counting has lost by its first reading is its past; so is what one that was put
+        // away for good had shown before.
+        let is_past = before.is_some() && cursor == 0 && created_at < session.count_from;
         if lost.start > cursor {
             return Err(IntakeError::Hole { id: id.clone(), from: lost.start, cursor });
         }
         if lost.end > cursor {
-            let at = before.unwrap_or(report.received_at);
+            let at = if is_past { created_at } else { before.unwrap_or(report.received_at) };
             self.fold(report, no, [Event { at, fact: Fact::Lost(lost.end - cursor) }]);
         }
         Ok(())

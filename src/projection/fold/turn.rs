@@ -85,7 +85,11 @@ impl Fold<'_> {
         let found = session.open_turns.iter_mut().find(|turn| turn.key == key && !turn.abandoned);
         let Some(turn) = found else { return };
         turn.abandoned = true;
-        self.count_end(session, TurnOutcome::Abandoned, at, None);
+        let began = turn.began;
+        // One from before counting began is given up without a count, however late that is.
+        if self.counts(session, began) {
+            self.count_end(session, TurnOutcome::Abandoned, at, None);
+        }
     }
 
     pub(super) fn finish_turn(

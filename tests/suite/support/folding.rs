@@ -97,7 +97,10 @@ impl Folding {
                 self.told_once(life, act, Item::read_up_to(id, mark), manner);
             }
             Act::Rests(tokens) => {
-                let item = Item::ReadUpTo { id, mark: Some(mark(act)), rests: true, tokens: *tokens };
+                // Read as far as its row says, if a list has shown it.
+                let listed = self.session(life, turn).and_then(|session| session.listing).map(|listing| listing.mark);
+                let mark = listed.or(Some(mark(act)));
+                let item = Item::ReadUpTo { id, mark, rests: true, tokens: *tokens };
                 // A sum that differs is looked at once more before anything is said of it.
                 self.told_once(life, act, item.clone(), manner);
                 self.told_once(life, act, item, manner);

@@ -15,7 +15,7 @@ use super::decode::{self, ListPage};
 use super::names::Names;
 use super::route::{Probe, Route};
 use super::walk::{Before, Next, Walk, order_shown};
-use super::{Homes, LIST_SIZE, Learnt, Order, locked};
+use super::{Homes, LIST_SIZE, Learnt, Order, Paging, locked};
 use crate::domain::{Item, SessionId, Timestamp};
 use crate::ingest::platforms::{Account, DISCOVERED, Walked};
 use crate::ingest::{Failure, Finish, Input, Job, Output, Response};
@@ -43,6 +43,10 @@ pub(super) struct Discover {
     listed_some: bool,
     /// Which agent each session of this round was found with, where each agent has a list of its own.
     homes: HashMap<SessionId, SmolStr>,
+    /// Sessions that were found in this way before.
+    homes_before: HashSet<SessionId>,
+    /// The route is asked for although one is known: the server may have become a newer one.
+    finds_route: bool,
     /// Every list was read to its end.
     saw_everything: bool,
     /// There is more that was left for another time.
@@ -88,14 +92,11 @@ impl Discover {
     pub(super) fn sweep(account: Account, learnt: Arc<Learnt>) -> Self {
         // Servers are replaced by newer ones, and agents get names: what was found out is found out again.
         learnt.set_order(Order::Unknown);
-        let mut route = locked(&learnt.route);
-        if route.as_ref().is_some_and(|route| !route.is_flat()) {
-            *route = None;
-        }
-        drop(route);
+        learnt.set_paging(Paging::Unknown);
         learnt.plain_lists.store(false, Ordering::Relaxed);
-        let job = Self::new(account, learnt, Before::default(), Some(Sweep::default()));
+        let mut job = Self::new(account, learnt, Before::default(), Some(Sweep::default()));
         job.names.forget_nameless();
+        job.finds_route = job.learnt.route().is_some_and(|route| !route.is_flat());
         job
     }
 
@@ -111,6 +112,8 @@ impl Discover {
             began: None,
             listed_some: false,
             homes: HashMap::new(),
+            homes_before: HashSet::new(),
+            finds_route: false,
             saw_everything: true,
             cut_short: false,
             sweep,
@@ -122,8 +125,12 @@ impl Discover {
 
     fn begin(&mut self) -> Output {
         match self.learnt.route() {
+            Some(_) if self.finds_route => self.ask_route(),
             Some(route) if route.is_flat() => self.ask_next(&route),
-            Some(_) => self.ask_agents(),
+            Some(_) => {
+                self.homes_before = locked(&self.learnt.homes).agents.keys().cloned().collect();
+                self.ask_agents()
+            }
             None => self.ask_route(),
         }
     }
@@ -174,9 +181,15 @@ impl Discover {
     }
 
     fn answered(&mut self, response: Response) -> Output {
-        let Some(route) = self.learnt.route() else { return self.route(&response) };
+        if self.asked == Asked::Route {
+            return self.route(&response);
+        }
+        let Some(route) = self.learnt.route() else {
+            // Another walk has found that it is not there any more.
+            return Output::Done(Finish::Failed(Failure::Nonsense("where the server keeps sessions is not known")));
+        };
         match (self.asked, response.status) {
-            (Asked::Route, _) => self.route(&response),
+            (Asked::Route, _) => Output::Again("an answer to another question"),
             (Asked::Agents, 200) => match decode::agents(&response.body) {
                 Ok(page) => {
                     let is_more = self.names.take_in(page);
@@ -222,6 +235,7 @@ impl Discover {
         match self.probe.answered(response) {
             Some(route) => {
                 *locked(&self.learnt.route) = Some(route);
+                self.finds_route = false;
                 self.begin()
             }
             None => self.ask_route(),
@@ -321,8 +335,10 @@ impl Discover {
         let Some(began) = self.began else { return Output::Commit(items) };
         let is_flat = self.learnt.route().is_some_and(|route| route.is_flat());
         if !is_flat && !self.cut_short {
-            let agents = std::mem::take(&mut self.homes);
-            *locked(&self.learnt.homes) = Homes { agents, is_complete: true };
+            // Who was known before and was in no list is gone; who was found meanwhile by another walk is not.
+            let Homes { agents, is_complete } = &mut *locked(&self.learnt.homes);
+            agents.retain(|id, _| self.homes.contains_key(id) || !self.homes_before.contains(id));
+            *is_complete = true;
         }
         items.push(Item::RoundListed { began, shows_all: !is_flat });
         if !self.cut_short {

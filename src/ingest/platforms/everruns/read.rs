@@ -70,7 +70,7 @@ enum Asked {
     /// What follows the cursor, the first so many of it.
     After { limit: Option<u32> },
     /// The same with another limit: is the first one that it gives still this?
-    Otherwise { first: u64 },
+    Otherwise { first: u64, limit: u32 },
     /// Whether the event before the cursor is still there; if not, what is missing up to here was taken away.
     Before { first: u64, at: Timestamp, limit: Option<u32> },
     /// Everything after the bookmark.
@@ -128,9 +128,8 @@ impl Read {
                     at_most = if limit > 1 { PAGE_BYTES } else { MAX_BODY };
                 }
             }
-            Asked::Otherwise { .. } => {
-                let other = if self.limit == 1 { "2" } else { "1" };
-                query.extend([("after_sequence", self.cursor.to_string()), ("limit", other.to_owned())]);
+            Asked::Otherwise { limit, .. } => {
+                query.extend([("after_sequence", self.cursor.to_string()), ("limit", limit.to_string())]);
             }
             Asked::Before { limit, .. } => {
                 query.push(("after_sequence", self.cursor.saturating_sub(1).to_string()));
@@ -205,7 +204,7 @@ impl Read {
                     // Forward there may be a gap, or these are the last ones.
                     Some(first) if is_full && first > self.cursor && self.learnt.paging() != Paging::Forward => {
                         self.held = Some(page);
-                        self.asked = Asked::Otherwise { first };
+                        self.asked = Asked::Otherwise { first, limit: if limit == 1 { 2 } else { 1 } };
                         self.fetch()
                     }
                     // From the beginning every server gives the same: only what comes next shows what kind it is.
@@ -216,12 +215,16 @@ impl Read {
                 }
             }
             Asked::After { limit: None } => self.take_in(Page { is_end: page.events.is_empty(), ..page }),
-            Asked::Otherwise { first: before } => {
+            Asked::Otherwise { first: before, limit } => {
                 let is_same = first == Some(before);
                 // Of a single event the first is the last one, too.
                 let tells = self.held.as_ref().is_some_and(|held| held.events.len().max(page.events.len()) > 1);
-                if tells || !is_same {
-                    self.learnt.set_paging(if is_same { Paging::Forward } else { Paging::LastOnes });
+                if is_same && tells {
+                    self.learnt.set_paging(Paging::Forward);
+                } else if first > Some(before) || (!is_same && limit > 1) {
+                    // A lower one with fewer events has become visible meanwhile, and says nothing. With more events it may be
+                    // the last but one; to read without a limit is right either way.
+                    self.learnt.set_paging(Paging::LastOnes);
                 }
                 match self.held.take().filter(|_| is_same) {
                     Some(mut held) => {
@@ -404,7 +407,7 @@ impl Read {
                 self.learnt.set_events_limit(self.limit);
                 self.ask()
             }
-            Asked::Otherwise { .. } if self.limit == 1 => {
+            Asked::Otherwise { limit: 2, .. } => {
                 // Two are too many: what a limit takes shows without one, too.
                 self.held = None;
                 self.asked = Asked::After { limit: None };
