@@ -38,7 +38,7 @@ pub(super) fn read_otlp(root: Option<&mut Table<'_>>, reader: &mut Reader<'_>) -
     let mut otlp = Draft::default();
     if let Some(mut table) = root.and_then(|root| root.table("otlp", reader)) {
         let place = table.place(reader);
-        otlp.endpoint = table.value("endpoint", reader, BaseUrl::parse).map(|url| below(&url));
+        otlp.endpoint = table.value("endpoint", reader, endpoint).map(|url| below(&url));
         // There is only one: the key is for those who have it written in their files.
         let _only_one = table.value("protocol", reader, |text| choice(text, &PROTOCOLS));
         otlp.headers = table.list("headers", reader).map(|headers| pairs(headers, reader));
@@ -94,7 +94,7 @@ impl Draft {
             // That of one signal is taken as it is, that of all has the signal's path appended.
             let given = of_metrics.map(|it| (it, false)).or(of_all.map(|it| (it, true)));
             if let Some((setting, is_for_all)) = given {
-                self.endpoint = checked(setting, reader, BaseUrl::parse)
+                self.endpoint = checked(setting, reader, endpoint)
                     .map(|url| if is_for_all { below(&url) } else { url.as_str().to_owned() });
             }
         }
@@ -144,6 +144,10 @@ impl Draft {
             attributes,
         })
     }
+}
+
+fn endpoint(text: &str) -> Result<BaseUrl, String> {
+    BaseUrl::parse(text).map_err(|_| "not an http or https URL, use e.g. http://localhost:4318".to_owned())
 }
 
 fn below(url: &BaseUrl) -> String {
