@@ -26,6 +26,8 @@ pub mod engine;
 
 pub mod views;
 
+pub mod push;
+
 pub mod server;
 
 pub mod telemetry;

@@ -13,18 +13,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{Config, SourceConfig, Start};
+use crate::config::{Config, OtlpConfig, SourceConfig, Start};
 use crate::domain::{Clock, Span, Timestamp};
 use crate::engine::{Attached, Engine, EngineHandle, Entrant};
 use crate::ingest::limiter::Limiter;
 use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
 use crate::ingest::schedule::Rhythm;
+use crate::ingest::tls::client_config;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
+use crate::push::{Destination, Push, PushError};
 use crate::server::{About, App, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock};
+use crate::views::otlp::Sender;
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{EngineLedger, Shelf, SourceWitness, StoreObserver};
 
@@ -65,6 +68,12 @@ pub enum RuntimeError {
         /// What the store knows under that name.
         before: String,
     },
+    /// Nothing can be pushed.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] HttpError),
     /// The writer has died.
     #[error("the engine has stopped; see the log")]
     EngineStopped,
@@ -156,6 +165,14 @@ impl Runtime {
             servers.spawn(crate::server::serve(listener, Arc::clone(&app), serving.clone()));
         }
 
+        let pushing = CancellationToken::new();
+        let mut pushes = JoinSet::new();
+        if let Some(otlp) = self.config.otlp {
+            let tls = client_config().map_err(HttpError::from)?;
+            let push = push(otlp, Arc::clone(&self.shown), self.instruments.clone(), Arc::clone(&self.clock), tls)?;
+            pushes.spawn(push.run(pushing.clone()));
+        }
+
         let mut sources = JoinSet::new();
         let polling = shutdown.child_token();
         for config in self.config.sources {
@@ -200,6 +217,9 @@ impl Runtime {
         if !matches!(ended, Ok(Ok(()))) {
             tracing::error!("the engine has failed");
         }
+        // After the engine: the last message has what it committed last.
+        pushing.cancel();
+        while pushes.join_next().await.is_some() {}
         serving.cancel();
         while servers.join_next().await.is_some() {}
         if let Some(file) = self.url_file {
@@ -238,6 +258,19 @@ fn write_url(folder: &Path, listener: &TcpListener) -> Option<PathBuf> {
 /// A fingerprint that tells keys apart and from which none can be found again: it is far shorter than any key.
 fn key_print(config: &SourceConfig) -> u64 {
     xxh3_64(config.api_key.expose_secret().as_bytes()) & 0xffff_ffff
+}
+
+/// What pushes metrics, as the configuration wants it.
+fn push(
+    otlp: OtlpConfig,
+    shown: Arc<ArcSwap<Snapshot>>,
+    instruments: Instruments,
+    clock: Arc<dyn Clock>,
+    tls: rustls::ClientConfig,
+) -> Result<Push, PushError> {
+    let OtlpConfig { metrics_url, headers, interval, timeout, gzip, attributes } = otlp;
+    let destination = Destination { url: metrics_url, headers, interval, timeout, gzip };
+    Push::new(destination, Sender { attributes }, shown, instruments, clock, tls)
 }
 
 /// The account that a source watches, as its platform is told of it.

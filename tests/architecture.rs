@@ -17,6 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine", &["domain", "journal", "projection"]),
     ("views", &["domain", "projection"]),
     ("witness", &["domain", "engine", "ingest", "journal", "server", "telemetry"]),
+    ("push", &["domain", "projection", "telemetry", "views"]),
     ("server", &["domain", "journal", "projection", "telemetry", "views"]),
     ("telemetry", &["domain"]),
     ("simulator", &[]),

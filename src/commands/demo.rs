@@ -74,7 +74,7 @@ fn play<W: Site>(
     tokio::spawn(serve(listener, Arc::new(simulator), shutdown.clone()))
 }
 
-pub(super) async fn run(args: DemoArgs) -> Result<(), Failed> {
+pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
     start_logs(args.log)?;
     let shutdown = until_signal()?;
     let mut stages = Vec::new();
@@ -91,8 +91,12 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failed> {
     let file = folder.path.join("demo.yaml");
     let sources: String = stages.iter().map(Stage::source).collect();
     std::fs::write(&file, format!("sources:\n{sources}web: {{ new_series_hold: 5s }}\n")).map_err(Failed::running)?;
+    let outside = env;
     let env = |name: &str| {
-        let platform = name.strip_prefix("DEMO_KEY_")?;
+        // A collector may be given in the environment, as for any program.
+        let Some(platform) = name.strip_prefix("DEMO_KEY_") else {
+            return outside(name).filter(|_| name.starts_with("OTEL_"));
+        };
         stages.iter().find(|stage| stage.platform.name() == platform).map(|stage| stage.key.clone())
     };
     let config = load(Some(&file), &overrides, &env).map_err(Failed::running)?;

@@ -46,7 +46,7 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
         match cli.command {
             Command::Serve(args) => serve::run(args, env).await,
             Command::Check(args) => check::run(args, env).await,
-            Command::Demo(args) => demo::run(args).await,
+            Command::Demo(args) => demo::run(args, env).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Sessions(args) => query::sessions(args).await,
             Command::Show(args) => query::show(args).await,

@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::base_url::BaseUrl;
 use super::document::{self, Node, NotYaml};
+use super::otlp;
 use super::problem::{ConfigError, Place, Problem, Problems};
 use super::reader::{Reader, Setting, Table};
 use super::settings::{self, LabelsConfig, StorageConfig, WebConfig};
@@ -54,11 +55,17 @@ fn assemble(
     let mut web = WebConfig::default();
     let mut labels = LabelsConfig::default();
     let mut sources = None;
-    if let Some(mut root) = document.and_then(|node| Table::open(node, "", &mut reader)) {
+    let mut otlp = None;
+    let mut root = document.and_then(|node| Table::open(node, "", &mut reader));
+    if root.is_none() {
+        otlp = otlp::read_otlp(None, &mut reader);
+    }
+    if let Some(mut root) = root.take() {
         sources = read_sources(&mut root, &mut reader);
         storage = settings::read_storage(&mut root, &mut reader);
         web = settings::read_web(&mut root, &mut reader);
         labels = settings::read_labels(&mut root, &mut reader);
+        otlp = otlp::read_otlp(Some(&mut root), &mut reader);
         root.close(&mut reader);
     }
     settings::apply(overrides, &mut storage, &mut web, &mut reader);
@@ -75,7 +82,7 @@ fn assemble(
     if !reader.problems.is_empty() {
         return Err(ConfigError::Invalid(Problems::new(reader.problems)));
     }
-    Ok(Config { sources: sources.into_iter().map(|placed| placed.source).collect(), storage, web, labels })
+    Ok(Config { sources: sources.into_iter().map(|placed| placed.source).collect(), storage, web, labels, otlp })
 }
 
 /// `None` when the file says nothing about sources, so that the environment may.

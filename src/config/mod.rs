@@ -12,6 +12,7 @@ mod duration;
 mod interpolate;
 mod listen;
 mod load;
+mod otlp;
 mod problem;
 mod reader;
 mod settings;
@@ -26,6 +27,7 @@ pub use base_url::BaseUrl;
 pub use duration::parse_duration;
 pub use listen::ListenAddress;
 pub use load::load;
+pub use otlp::OtlpConfig;
 pub use problem::{ConfigError, Place, Problem, Problems};
 pub use settings::{LabelsConfig, StorageConfig, WebConfig};
 pub use source::{SourceConfig, Start};
@@ -41,6 +43,8 @@ pub struct Config {
     pub web: WebConfig,
     /// Limits on labels.
     pub labels: LabelsConfig,
+    /// Where metrics are pushed to, if anywhere.
+    pub otlp: Option<OtlpConfig>,
 }
 
 /// What the command line says over the file; empty and `None` mean that it says nothing.

@@ -39,6 +39,9 @@ pub struct Instruments {
     commits: IntCounter,
     commit_failures: IntCounter,
     task_restarts: IntCounterVec,
+    pushed: IntCounterVec,
+    push_rejected: IntCounterVec,
+    push_failures: IntCounterVec,
 }
 
 /// Names and labels are constants, so making an instrument cannot fail in a way that a test would not have shown.
@@ -87,6 +90,9 @@ impl Instruments {
             commits: added(&registry, IntCounter::with_opts(opts("journal_commits_total"))),
             commit_failures: added(&registry, IntCounter::with_opts(opts("journal_commit_failures_total"))),
             task_restarts: counters("task_restarts_total", &["task"]),
+            pushed: counters("otlp_exported_total", &["signal"]),
+            push_rejected: counters("otlp_rejected_total", &["signal"]),
+            push_failures: counters("otlp_failures_total", &["signal", "reason"]),
             registry,
         }
     }
@@ -116,6 +122,26 @@ impl Instruments {
     /// The same for a supervised task.
     pub fn register_task(&self, task: &str) {
         self.task_restarts.with_label_values(&[task]);
+    }
+
+    /// The same for a signal that is pushed to a collector.
+    pub fn register_signal(&self, signal: &str) {
+        self.pushed.with_label_values(&[signal]);
+        self.push_rejected.with_label_values(&[signal]);
+        for reason in ["cannot connect", "timed out", "unavailable", "refused"] {
+            self.push_failures.with_label_values(&[signal, reason]);
+        }
+    }
+
+    /// A collector took so many points, or spans, and rejected so many.
+    pub fn pushed(&self, signal: &str, accepted: u64, rejected: u64) {
+        self.pushed.with_label_values(&[signal]).inc_by(accepted);
+        self.push_rejected.with_label_values(&[signal]).inc_by(rejected);
+    }
+
+    /// A message was not taken.
+    pub fn push_failed(&self, signal: &str, reason: &str) {
+        self.push_failures.with_label_values(&[signal, reason]).inc();
     }
 
     pub(super) fn source_up(&self, source: &str, platform: &str, up: bool) {

@@ -15,6 +15,7 @@ mod jobs;
 mod journal;
 mod laws;
 mod program;
+mod push;
 mod secrets;
 mod simulation;
 mod sources;

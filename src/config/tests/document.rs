@@ -15,6 +15,7 @@ sources:
 storage: {nobody: 1}
 web: {nobody: 1}
 labels: {nobody: 1}
+otlp: {nobody: 1, endpoint: http://localhost:4318}
 ";
 
 /// Full paths of all accepted keys, `sources[].name` for what is in every source.

@@ -1,6 +1,7 @@
 //! The configuration from the outside: files in, a [`Config`] or all of its problems out.
 
 mod document;
+mod otlp;
 mod platforms;
 mod problems;
 mod secrets;

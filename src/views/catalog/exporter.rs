@@ -4,6 +4,8 @@ use super::{Origin, Row, Unit};
 use crate::projection::Metric;
 
 const NONE: &[&str] = &[];
+const SIGNAL: &[&str] = &["signal"];
+const SIGNAL_REASON: &[&str] = &["signal", "reason"];
 const SOURCE: &[&str] = &["source"];
 const ENDPOINT: &[&str] = &["source", "endpoint"];
 const METRIC: &[&str] = &["metric"];
@@ -170,6 +172,21 @@ pub static EXPORTER: &[Row] = &[
         "Times that a metric's number went to its overflow series, as its limit was reached",
     )
     .from(Origin::Snapshot),
+    Row::counter(
+        "agent_session_exporter_otlp_exported_total",
+        SIGNAL,
+        "Points that the OpenTelemetry collector took, by signal; only while something is pushed",
+    ),
+    Row::counter(
+        "agent_session_exporter_otlp_rejected_total",
+        SIGNAL,
+        "Points that the collector answered not to have taken, by signal",
+    ),
+    Row::counter(
+        "agent_session_exporter_otlp_failures_total",
+        SIGNAL_REASON,
+        "Messages, attempts included, that the collector did not take, by signal and reason",
+    ),
     Row::counter(
         "agent_session_exporter_task_restarts_total",
         &["task"],
