@@ -227,7 +227,8 @@ pub struct SimulateArgs {
 #[derive(Debug, Args)]
 #[command(after_help = SESSIONS_EXAMPLES)]
 pub struct SessionsArgs {
-    /// Only sessions with this status, repeatable [default: every status]
+    /// Only sessions with this status, repeatable; failed also finds those at rest whose last turn failed [default: every
+    /// status]
     #[arg(long, value_name = "STATUS")]
     pub status: Vec<String>,
 

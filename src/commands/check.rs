@@ -3,7 +3,7 @@
 use crate::cli::CheckArgs;
 use crate::config::{Overrides, SourceConfig, load};
 use crate::domain::{Clock, Timestamp};
-use crate::ingest::platforms::Finding;
+use crate::ingest::platforms::{Finding, SettingKind};
 use crate::ingest::transport::{Http, Transport, TransportError};
 use crate::runtime::account;
 use crate::telemetry::WallClock;
@@ -19,8 +19,11 @@ pub(super) async fn run(args: CheckArgs, env: &dyn Fn(&str) -> Option<String>) -
     let mut broken = Vec::new();
     for source in &config.sources {
         println!("\nsource {} ({}, {})", source.name, source.platform.name, source.base_url.as_str());
-        for (key, value) in source.settings.iter().filter(|(_, value)| !value.is_empty()) {
-            println!("  {:4}  {key:<16} {value}", "");
+        for setting in source.platform.settings {
+            let unit = if matches!(setting.kind, SettingKind::Duration(..)) { "s" } else { "" };
+            if let Some(value) = source.settings.get(setting.key).filter(|value| !value.is_empty()) {
+                println!("  {:4}  {:<16} {value}{unit}", "", setting.key);
+            }
         }
         if !ask(source).await? {
             broken.push(source.name.as_str());

@@ -49,7 +49,7 @@ pub(super) fn describe<'a>(fact: &Fact<NameId>, name: &dyn Fn(NameId) -> &'a str
         Fact::ReasoningEnded(call) => format!("step{}", call.error.map_or("", |_| ", failed")),
         Fact::Passed(count) => format!("{count} positions hold nothing"),
         Fact::Checked(tokens) => format!("the platform counts {tokens} tokens"),
-        Fact::Noted => "event without a number".into(),
+        Fact::Noted => "event that counts nothing".into(),
         Fact::Unknown => "event of unknown type".into(),
         Fact::Undecoded(reason) => format!("event that could not be decoded ({})", name(*reason)),
         Fact::Discovered { agent, .. } => format!("created, agent {}", name(*agent)),
