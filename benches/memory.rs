@@ -19,33 +19,33 @@ fn resident(process: &str) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-fn settled(number: u64, source: SourceIx) -> Session {
+fn settled(number: u64, source: SourceIx, rests: bool) -> Session {
     let mut session = Session::new(session_id(number), source, NameId(7), NOW, NOW);
-    session.status = Status::Completed;
-    session.finished_at = Some(NOW);
-    session.run.ended = true;
+    session.status = if rests { Status::Idle } else { Status::Completed };
+    session.run.ended = !rests;
     session.progress.settled = true;
     session.progress.mark = Some(Mark(number));
     session
 }
 
-fn loaded(sessions: u64) -> State {
+fn loaded(sessions: u64, rests: bool) -> State {
     let (mut state, source) = state();
     for number in 0..sessions {
         let no = SessionNo(u32::try_from(number).expect("a few million at most"));
-        state.restore_session(no, settled(number, source), NOW);
+        state.restore_settled(no, settled(number, source, rests).head(), NOW);
     }
     state
 }
 
 /// Each measurement is a process of its own: memory that was freed before would hide what is taken.
-fn per_session(sessions: u64) {
+fn per_session(sessions: u64, rests: bool) {
     let before = resident("self").expect("Linux tells of memory");
-    let state = loaded(sessions);
+    let state = loaded(sessions, rests);
     let after = resident("self").expect("Linux tells of memory");
     assert_eq!(state.session_counts(SourceIx(0)).1 as u64, sessions);
     let bytes = after.saturating_sub(before) as f64 / sessions as f64;
-    println!("{sessions} settled sessions: {bytes:.1} bytes each");
+    let what = if rests { "sessions at rest" } else { "sessions that have ended" };
+    println!("{sessions} {what}: {bytes:.1} bytes each");
 }
 
 /// A child process that ends with its owner.
@@ -100,12 +100,15 @@ fn main() {
         return;
     }
     if let Some(sessions) = arguments.iter().skip_while(|argument| *argument != "--sessions").nth(1) {
-        return per_session(sessions.parse().expect("a number of sessions"));
+        let rests = arguments.iter().any(|argument| argument == "--rests");
+        return per_session(sessions.parse().expect("a number of sessions"), rests);
     }
     for sessions in [100_000, 300_000, 1_000_000, 2_000_000] {
         let this = std::env::current_exe().expect("Linux tells it");
-        let status = Command::new(this).args(["--sessions", &sessions.to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "the measurement failed");
+        for rests in [None, Some("--rests")] {
+            let status = Command::new(&this).args(["--sessions", &sessions.to_string()]).args(rests).status();
+            assert!(status.is_ok_and(|status| status.success()), "the measurement failed");
+        }
     }
     idle();
 }
