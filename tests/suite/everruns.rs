@@ -8,7 +8,7 @@ use agent_session_exporter::projection::{Metric, Snapshot};
 use agent_session_exporter::simulator::everruns::{EverrunsOptions, World};
 use agent_session_exporter::simulator::{Dialect, Platform, SimulateOptions};
 
-use crate::support::{Bench, differences};
+use crate::support::{Bench, differences, with_faults};
 
 fn options(dialect: Dialect) -> SimulateOptions {
     let options = SimulateOptions::of(Platform::Everruns);
@@ -79,16 +79,6 @@ async fn the_newest_dialect_tells_the_truth() {
 #[tokio::test(start_paused = true)]
 async fn the_single_binary_tells_the_truth() {
     tells_the_truth(options(Dialect::Serve)).await;
-}
-
-fn with_faults(options: SimulateOptions) -> SimulateOptions {
-    SimulateOptions {
-        fault_rate_429: 0.05,
-        fault_rate_5xx: 0.05,
-        fault_rate_cut: 0.05,
-        fault_rate_slow: 0.05,
-        ..options
-    }
 }
 
 /// Everything the platform may do to a reader's order.

@@ -6,29 +6,21 @@ use std::sync::Arc;
 use agent_session_exporter::domain::{Due, Fact, Item, Mark, SourceIx, Status, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, everruns};
 use agent_session_exporter::ingest::{CUT, Failure, Finish, Job, Request, TIMED_OUT};
-use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State, broken_invariants};
+use agent_session_exporter::projection::{State, broken_invariants};
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;
 
-use crate::support::conversation::{Answer, lead, lead_watched};
+use crate::support::conversation::{Answer, everruns_state, lead, lead_watched};
 use crate::support::documents::documents;
 use crate::support::lives::at;
 use crate::support::running::{id, report, row};
 
 /// A state in which session 1 is known.
 fn state() -> State {
-    let mut state = State::new(LabelPolicy::default(), []);
-    let ix = state.add_source(SourceRecord {
-        name: "one".into(),
-        platform: "everruns".into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-    });
-    state.attach(ix, everruns::DESCRIPTOR.capabilities, None);
+    let mut state = everruns_state();
     let row = row(1, 0, Status::Running, 1);
     state.take_in(&report(SourceIx(0), 0, vec![row]), &|_| Err(String::new())).expect("a row");
     state

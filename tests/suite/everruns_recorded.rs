@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_session_exporter::domain::{Due, SessionId, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, everruns};
 use agent_session_exporter::ingest::{Failure, Finish, MAX_BODY, Request};
-use agent_session_exporter::projection::{LabelPolicy, Metric, Session, SourceRecord, State, broken_invariants};
+use agent_session_exporter::projection::{Metric, Session, State, broken_invariants};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::support::conversation::{Answer, lead};
+use crate::support::conversation::{Answer, everruns_state, lead};
 use crate::support::documents::{Document, Kind, documents};
 
 /// Totals by metric and the label that tells its series apart.
@@ -85,19 +85,6 @@ impl Server {
         }
         ok(&json!({ "data": events }))
     }
-}
-
-fn state() -> State {
-    let mut state = State::new(LabelPolicy::default(), []);
-    let ix = state.add_source(SourceRecord {
-        name: "one".into(),
-        platform: "everruns".into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-    });
-    state.attach(ix, everruns::DESCRIPTOR.capabilities, None);
-    state
 }
 
 fn platform() -> Arc<dyn Platform> {
@@ -286,7 +273,7 @@ fn recorded_events_are_counted_as_one_counts_by_hand() {
     for (document, server) in recorded() {
         for manner in MANNERS {
             let server = Server { manner, ..server.clone() };
-            let mut state = state();
+            let mut state = everruns_state();
             read_to_the_end(&*platform(), &mut state, &server);
             let last = server.events.last().map_or(0, |event| event["sequence"].as_u64().expect("a number"));
             assert_eq!(session(&state).progress.cursor, last, "{} {manner:?}", document.name);
@@ -299,7 +286,7 @@ fn recorded_events_are_counted_as_one_counts_by_hand() {
 fn neither_the_length_of_pages_nor_when_they_are_read_changes_anything() {
     for (document, server) in recorded() {
         for (manner, most) in MANNERS.into_iter().flat_map(|manner| [(manner, usize::MAX), (manner, 7), (manner, 1)]) {
-            let (mut state, platform) = (state(), platform());
+            let (mut state, platform) = (everruns_state(), platform());
             // Read while it is at work, again and again.
             for length in (0..server.events.len()).step_by(5) {
                 let events = server.events[..length].to_vec();
@@ -317,7 +304,7 @@ fn without_model_calls_there_are_the_steps_that_stand_for_them() {
         let mut account = Account::new(Timestamp::default());
         account.settings.insert("llm_generation", "skip".to_owned());
         let platform = (everruns::DESCRIPTOR.connect)(account);
-        let mut state = state();
+        let mut state = everruns_state();
         let is_call = |event: &Value| event["type"] == "llm.generation";
         let events: Vec<Value> = server.events.iter().filter(|event| !is_call(event)).cloned().collect();
         let is_whole = server.events.first().is_some_and(|event| event["sequence"] == 1);

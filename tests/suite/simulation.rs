@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_session_exporter::simulator::SimulateOptions;
 
-use crate::support::{Bench, differences};
+use crate::support::{Bench, differences, with_faults};
 
 fn options() -> SimulateOptions {
     SimulateOptions { sessions: 60, history: 15, rate: 1.0, speed: 10.0, ..SimulateOptions::default() }
@@ -21,16 +21,6 @@ async fn an_undisturbed_run_tells_the_truth() {
     let truth = bench.simulator.truth(None);
     assert!(truth.settled && truth.account.sessions > 60, "the simulation is over");
     assert_eq!(differences(&bench.snapshot(), &truth, &[]), [""; 0]);
-}
-
-fn with_faults(options: SimulateOptions) -> SimulateOptions {
-    SimulateOptions {
-        fault_rate_429: 0.05,
-        fault_rate_5xx: 0.05,
-        fault_rate_cut: 0.05,
-        fault_rate_slow: 0.05,
-        ..options
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -51,6 +51,17 @@ pub fn policy() -> LabelPolicy {
     LabelPolicy::default()
 }
 
+/// The same platform, which fails one request in five: refuses, breaks, cuts short or dawdles.
+pub fn with_faults(options: SimulateOptions) -> SimulateOptions {
+    SimulateOptions {
+        fault_rate_429: 0.05,
+        fault_rate_5xx: 0.05,
+        fault_rate_cut: 0.05,
+        fault_rate_slow: 0.05,
+        ..options
+    }
+}
+
 struct IntoSimulator<W> {
     simulator: Arc<Simulator<W>>,
     key: String,

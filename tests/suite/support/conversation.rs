@@ -1,8 +1,9 @@
 //! A job and a made-up platform, led through their conversation like the poller does, into a real state.
 
-use agent_session_exporter::domain::{Item, Receipt, Report, SourceIx};
+use agent_session_exporter::domain::{Item, Receipt, Report, SourceIx, Timestamp};
+use agent_session_exporter::ingest::platforms::everruns;
 use agent_session_exporter::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
-use agent_session_exporter::projection::State;
+use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
 use bytes::Bytes;
 
 use super::lives::at;
@@ -72,4 +73,18 @@ fn committed(state: &mut State, items: Vec<Item>) -> Receipt {
     let report = Report { source: SourceIx(0), asked_at: at(1000), received_at: at(1001), items };
     // A job that contradicts itself would be started over for ever.
     state.take_in(&report, &|_| Err("none is settled".to_owned())).expect("it continues what was committed")
+}
+
+/// A state with one source of Everruns, of which nothing is known yet.
+pub fn everruns_state() -> State {
+    let mut state = State::new(LabelPolicy::default(), []);
+    let ix = state.add_source(SourceRecord {
+        name: "one".into(),
+        platform: "everruns".into(),
+        account: String::new(),
+        key_print: 0,
+        count_from: Timestamp::default(),
+    });
+    state.attach(ix, everruns::DESCRIPTOR.capabilities, None);
+    state
 }

@@ -14,6 +14,6 @@ mod process;
 pub mod running;
 
 pub use account::{compare, differences, scraped, scraped_of};
-pub use bench_of_one::Bench;
+pub use bench_of_one::{Bench, with_faults};
 pub use gate::Gate;
 pub use process::{Exporter, Folder, get, run, simulate, simulate_platform, truth};
