@@ -1,16 +1,21 @@
 //! What can be known about a session, one fact at a time, in the words of no particular platform.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, format_smolstr};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::{SessionId, Span, Status, Timestamp, TurnOutcome, Usage, Verdict};
+use super::trace::sixteen_bytes;
+use super::{SessionId, Span, SpanId, Status, Timestamp, TraceId, TurnOutcome, Usage, Verdict};
 
-/// Tells the tool calls of one step apart: a hash of the platform's call id, which is no secret but of no use either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct CallKey(pub u32);
+/// An id that the platform or a model's vendor gave to one call, and that tells it from its neighbours.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CallId(SmolStr);
 
-/// Tells the turns of one session apart: a hash of the platform's turn id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TurnKey(pub u32);
+/// Tells the turns of one session apart: the 16 bytes of the platform's turn id, or a hash where it has others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TurnKey(pub TraceId);
 
 /// A tool that the model asked for. `N` is how names are held: as text when decoded, as a number when stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +23,9 @@ pub struct ToolCall<N> {
     /// The tool's name.
     pub tool: N,
     /// The call's identity within its step; some platforms leave it out.
-    pub key: Option<CallKey>,
+    pub id: Option<CallId>,
+    /// The platform's own name of its span.
+    pub span: Option<SpanId>,
 }
 
 /// The running total of one model within one session.
@@ -45,6 +52,33 @@ pub struct ModelCall<N> {
     pub first_token: Option<Span>,
     /// `None` for success, else what kind of error, from a closed set.
     pub error: Option<N>,
+    /// The model's vendor, as the platform names it.
+    pub provider: Option<N>,
+    /// The model that answered, where it is named more precisely than the one that was asked.
+    pub answered_by: Option<N>,
+    /// The vendor's id of the answer.
+    pub answer: Option<CallId>,
+    /// Why the model stopped.
+    pub finish: Option<Finish>,
+    /// The platform's own name of its span.
+    pub span: Option<SpanId>,
+}
+
+/// Why a model stopped: a closed set, as what vendors write is theirs to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Finish {
+    /// It had said what it wanted to.
+    Stop,
+    /// It reached a limit of tokens.
+    Length,
+    /// It wants tools to be called.
+    ToolCalls,
+    /// A filter stopped it.
+    ContentFilter,
+    /// It failed.
+    Error,
+    /// Anything else.
+    Other,
 }
 
 /// What the platform said of a session's state at one moment; not yet its last word.
@@ -138,14 +172,23 @@ pub enum Fact<N> {
         /// How long it took, where the platform says so.
         took: Option<Span>,
     },
-    /// The agent begins to think, with this model if it is named.
-    ReasoningStarted(Option<N>),
+    /// The agent begins to think.
+    ReasoningStarted {
+        /// With this model, if it is named.
+        model: Option<N>,
+        /// The platform's own name of the span.
+        span: Option<SpanId>,
+    },
     /// The model that the agent is thinking with.
     ModelNamed(N),
     /// A model was called; its usage adds to what was used before.
     ModelCalled(ModelCall<N>),
     /// The agent has thought: a step. Stands for the model calls in it if none of them was told.
     ReasoningEnded(ModelCall<N>),
+    /// The agent begins to do what it thought of: tools are called. With the platform's own name of the span.
+    ActStarted(Option<SpanId>),
+    /// It has done that.
+    ActEnded,
     /// A tool was started.
     ToolStarted(ToolCall<N>),
 
@@ -174,6 +217,8 @@ pub enum Fact<N> {
     Ended(Ending<N>),
     /// All child sessions it has started so far.
     Children(Vec<SessionId>),
+    /// The session that started it.
+    ChildOf(SessionId),
     /// So many events were gone before they could be read.
     Lost(u64),
     /// The platform no longer knows the session.
@@ -198,7 +243,7 @@ pub struct Event<N> {
 impl<N> ToolCall<N> {
     /// The same call with its name held differently.
     pub fn map<M>(self, name: &mut impl FnMut(N) -> M) -> ToolCall<M> {
-        ToolCall { tool: name(self.tool), key: self.key }
+        ToolCall { tool: name(self.tool), id: self.id, span: self.span }
     }
 }
 
@@ -212,6 +257,95 @@ impl<N> ModelCall<N> {
             took: self.took,
             first_token: self.first_token,
             error: self.error.map(|error| name(Label::Error, error)),
+            provider: self.provider.map(|provider| name(Label::Provider, provider)),
+            answered_by: self.answered_by.map(|model| name(Label::Model, model)),
+            answer: self.answer,
+            finish: self.finish,
+            span: self.span,
+        }
+    }
+}
+
+impl<N> Default for ModelCall<N> {
+    /// A call of which nothing is known but that it was made.
+    fn default() -> Self {
+        Self {
+            model: None,
+            usage: Usage::default(),
+            estimated: false,
+            took: None,
+            first_token: None,
+            error: None,
+            provider: None,
+            answered_by: None,
+            answer: None,
+            finish: None,
+            span: None,
+        }
+    }
+}
+
+impl CallId {
+    /// Keeps what looks like an id; of anything else, which may be content, only a hash.
+    pub fn new(text: &str) -> Self {
+        const LONGEST: usize = 64;
+        let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b':');
+        if !text.is_empty() && text.len() <= LONGEST && text.bytes().all(is_plain) {
+            return Self(SmolStr::new(text));
+        }
+        Self(format_smolstr!("{:016x}", xxh3_64(text.as_bytes())))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TurnKey {
+    /// From a platform's turn id: a UUID, also behind a word and an underscore, or any other text.
+    pub fn new(text: &str) -> Self {
+        let id = text.rsplit_once('_').map_or(text, |(_, id)| id);
+        let given = sixteen_bytes(id).and_then(TraceId::new);
+        let made = || TraceId::new(xxh3_128(text.as_bytes()).max(1)).expect("it is at least 1");
+        Self(given.unwrap_or_else(made))
+    }
+}
+
+impl fmt::Debug for TurnKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Finish {
+    /// What vendors call it.
+    pub fn from_wire(text: &str) -> Self {
+        match text {
+            "stop" | "end_turn" | "stop_sequence" => Self::Stop,
+            "length" | "max_tokens" => Self::Length,
+            "tool_calls" | "tool_call" | "tool_use" | "function_call" => Self::ToolCalls,
+            "content_filter" | "refusal" | "safety" => Self::ContentFilter,
+            "error" => Self::Error,
+            _ => Self::Other,
+        }
+    }
+
+    /// As the OpenTelemetry conventions write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Error => "error",
+            Self::Other => "other",
         }
     }
 }
@@ -241,7 +375,9 @@ impl<N> Fact<N> {
             | Self::Became(_)
             | Self::TurnStarted(_)
             | Self::TurnEnded { .. }
-            | Self::ReasoningStarted(_)
+            | Self::ReasoningStarted { .. }
+            | Self::ActStarted(_)
+            | Self::ActEnded
             | Self::ModelNamed(_)
             | Self::ModelCalled(_)
             | Self::ReasoningEnded(_)
@@ -251,6 +387,7 @@ impl<N> Fact<N> {
             | Self::Totals { .. }
             | Self::Ended(_)
             | Self::Children(_)
+            | Self::ChildOf(_)
             | Self::Lost(_)
             | Self::Gone
             | Self::Returned
@@ -289,7 +426,11 @@ impl<N> Fact<N> {
             Self::TurnEnded { turn, outcome, error, took } => {
                 Fact::TurnEnded { turn, outcome, error: error.map(|error| name(Label::Error, error)), took }
             }
-            Self::ReasoningStarted(model) => Fact::ReasoningStarted(model.map(|model| name(Label::Model, model))),
+            Self::ReasoningStarted { model, span } => {
+                Fact::ReasoningStarted { model: model.map(|model| name(Label::Model, model)), span }
+            }
+            Self::ActStarted(span) => Fact::ActStarted(span),
+            Self::ActEnded => Fact::ActEnded,
             Self::ModelNamed(model) => Fact::ModelNamed(name(Label::Model, model)),
             Self::ModelCalled(call) => Fact::ModelCalled(call.map(name)),
             Self::ReasoningEnded(call) => Fact::ReasoningEnded(call.map(name)),
@@ -306,6 +447,7 @@ impl<N> Fact<N> {
                 verdict: ending.verdict,
             }),
             Self::Children(children) => Fact::Children(children),
+            Self::ChildOf(parent) => Fact::ChildOf(parent),
             Self::Lost(count) => Fact::Lost(count),
             Self::Gone => Fact::Gone,
             Self::Returned => Fact::Returned,
@@ -324,6 +466,8 @@ pub enum Label {
     Model,
     /// A tool.
     Tool,
+    /// A model's vendor.
+    Provider,
     /// An error code from a closed set.
     Error,
 }

@@ -6,12 +6,14 @@ mod limits;
 mod report;
 mod status;
 mod time;
+mod trace;
 mod usage;
 
-pub use fact::{CallKey, Ending, Event, Fact, Label, ModelCall, ModelUsage, Sighting, ToolCall, TurnKey};
+pub use fact::{CallId, Ending, Event, Fact, Finish, Label, ModelCall, ModelUsage, Sighting, ToolCall, TurnKey};
 pub use id::{NameId, SessionId, SessionNo, SourceIx};
 pub use limits::{ConcurrencyLimit, Limits, TokenLimit};
 pub use report::{COPIED_UNTIL_BORN, DISCOVERED, Due, Item, Listing, Mark, Receipt, Report, Row, Watch};
 pub use status::{Capabilities, Status, TurnOutcome, Verdict};
 pub use time::{Clock, Span, Timestamp, TimestampError};
+pub use trace::{Named, SpanId, SpanNames, TraceContext, TraceId};
 pub use usage::{NanoUsd, Tokens, Usage};

@@ -59,6 +59,8 @@ pub struct Row {
     pub inherited: u64,
     /// The tokens, of all kinds and models, that the platform counts for it.
     pub tokens: Option<u64>,
+    /// The session that started it, where the list says so.
+    pub parent: Option<SessionId>,
 }
 
 /// One thing learnt from a platform.
@@ -189,7 +191,18 @@ pub struct Receipt {
 impl Row {
     /// A row that says no more than this.
     pub fn new(id: SessionId, agent: SmolStr, created_at: Timestamp, sighting: Sighting, mark: Mark) -> Self {
-        Self { id, agent, created_at, sighting, mark, watch: Watch::OnChange, born: None, inherited: 0, tokens: None }
+        Self {
+            id,
+            agent,
+            created_at,
+            sighting,
+            mark,
+            watch: Watch::OnChange,
+            born: None,
+            inherited: 0,
+            tokens: None,
+            parent: None,
+        }
     }
 }
 

@@ -43,7 +43,9 @@ pub(super) fn describe<'a>(fact: &Fact<NameId>, name: &dyn Fn(NameId) -> &'a str
         }
         Fact::TurnEnded { outcome, error: None, .. } => format!("turn {}", outcome.as_str()),
         Fact::TurnAbandoned(_) => "turn given up: nothing was heard of it for too long".into(),
-        Fact::ReasoningStarted(_) => "thinking begins".into(),
+        Fact::ReasoningStarted { .. } => "thinking begins".into(),
+        Fact::ActStarted(_) => "acting begins".into(),
+        Fact::ActEnded => "acting is over".into(),
         Fact::ModelNamed(model) => format!("the model is {}", name(*model)),
         Fact::ModelCalled(call) => model_call(call, name),
         Fact::ReasoningEnded(call) => format!("step{}", call.error.map_or("", |_| ", failed")),
@@ -59,6 +61,7 @@ pub(super) fn describe<'a>(fact: &Fact<NameId>, name: &dyn Fn(NameId) -> &'a str
             None => format!("ended as {}", ending.status),
         },
         Fact::Children(children) => format!("has {} child sessions", children.len()),
+        Fact::ChildOf(parent) => format!("is a child of session {parent}"),
         Fact::Lost(count) => format!("{count} events were gone before they could be read"),
         Fact::Gone => "the platform no longer knows it".into(),
         Fact::Returned => "the platform knows it again".into(),

@@ -85,7 +85,7 @@ pub(super) fn decode_series(families: &mut Families, metric: u8, bytes: &[u8]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CallKey, Status, ToolCall};
+    use crate::domain::{CallId, Status, ToolCall};
 
     #[test]
     fn entries_come_back_and_are_small() {
@@ -100,7 +100,11 @@ mod tests {
                 Event {
                     at: at(3_250_000),
                     fact: Fact::Step {
-                        calls: vec![ToolCall { tool: NameId(40), key: Some(CallKey(u32::MAX)) }],
+                        calls: vec![ToolCall {
+                            tool: NameId(40),
+                            id: Some(CallId::new("call_e0de893df294")),
+                            span: None,
+                        }],
                         valid: true,
                     },
                 },
@@ -109,7 +113,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         encode_entry(&entry, &mut bytes).unwrap();
-        assert!(bytes.len() < 45, "{} bytes", bytes.len());
+        assert!(bytes.len() < 60, "{} bytes", bytes.len());
         assert_eq!(decode_entry(SessionNo(7), 3, &bytes).unwrap(), entry);
         for cut in 0..bytes.len() {
             assert!(decode_entry(SessionNo(7), 3, &bytes[..cut]).is_err(), "cut at {cut}");

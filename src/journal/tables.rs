@@ -5,7 +5,7 @@ use redb::{TableDefinition, WriteTransaction};
 use super::JournalError;
 
 /// The version of everything below; raised when an older exporter could not read the file any more.
-pub(super) const FORMAT_VERSION: u64 = 2;
+pub(super) const FORMAT_VERSION: u64 = 3;
 
 /// The version of the fold; raised when the same facts come to mean other numbers. Then totals are folded anew.
 pub(super) const FOLD_VERSION: u64 = 1;

@@ -358,7 +358,7 @@ impl State {
         let names = &mut self.names;
         let fact = event.fact.clone().map(&mut |label, text: SmolStr| match label {
             Label::Error => names.exact(&text),
-            Label::Agent | Label::Model | Label::Tool => names.foreign(&text),
+            Label::Agent | Label::Model | Label::Tool | Label::Provider => names.foreign(&text),
         });
         Event { at: event.at, fact }
     }

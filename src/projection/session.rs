@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::domain::{
-    COPIED_UNTIL_BORN, CallKey, Listing, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp,
+    COPIED_UNTIL_BORN, CallId, Listing, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp,
     TurnKey, Usage, Verdict,
 };
 
@@ -152,10 +152,10 @@ pub struct Reasoning {
 }
 
 /// A tool call whose end was not seen yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCall {
     /// Tells it from its neighbours; not unique over the session.
-    pub key: Option<CallKey>,
+    pub id: Option<CallId>,
     /// Its tool.
     pub tool: NameId,
     /// When it was asked for.

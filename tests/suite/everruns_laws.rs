@@ -116,7 +116,7 @@ proptest! {
         after in quiet(),
         ends in any::<bool>(),
     ) {
-        let key = Some(TurnKey(7));
+        let key = Some(TurnKey::new("7"));
         let event = |seconds, fact| vec![Event { at: at(seconds), fact }];
         let ended = Fact::TurnEnded { turn: key, outcome: TurnOutcome::Completed, error: None, took: None };
         let mut acts = vec![
@@ -151,9 +151,9 @@ fn a_session_that_rests_is_put_away_and_keeps_its_place_in_the_gauges() {
 
 #[test]
 fn a_session_with_an_open_turn_is_not_put_away() {
-    let facts = [Fact::TurnStarted(Some(TurnKey(1))), Fact::Became(Status::Idle)];
+    let facts = [Fact::TurnStarted(Some(TurnKey::new("1"))), Fact::Became(Status::Idle)];
     let events = facts.into_iter().map(|fact| Event { at: at(5), fact }).collect();
-    let turn = Act::Abandon(Some(TurnKey(1)));
+    let turn = Act::Abandon(Some(TurnKey::new("1")));
     let lives = alone(vec![Act::Page(events), Act::Rests(None), turn, Act::Rests(None)]);
     let mut folding = folding(&lives);
     let mut active = Vec::new();

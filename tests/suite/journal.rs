@@ -79,13 +79,13 @@ fn a_second_exporter_in_the_same_folder_is_refused() {
 fn a_journal_of_another_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path());
-    change_meta(folder.path(), "format", 3);
+    change_meta(folder.path(), "format", 4);
     for opened in [Journal::open(folder.path(), policy()), Journal::open_existing(folder.path(), policy())] {
-        assert!(matches!(opened, Err(JournalError::TooNew { found: 3, .. })), "{opened:?}");
+        assert!(matches!(opened, Err(JournalError::TooNew { found: 4, .. })), "{opened:?}");
     }
-    change_meta(folder.path(), "format", 1);
+    change_meta(folder.path(), "format", 2);
     let opened = Journal::open(folder.path(), policy());
-    assert!(matches!(opened, Err(JournalError::TooOld { found: 1, .. })), "{opened:?}");
+    assert!(matches!(opened, Err(JournalError::TooOld { found: 2, .. })), "{opened:?}");
 }
 
 #[test]

@@ -66,9 +66,14 @@ impl<'a> Fold<'a> {
             Fact::Step { calls, .. } => self.step(session, calls, at),
             Fact::ToolStarted(call) => self.tool_started(session, call, at),
             Fact::ToolEnded { call, error, took } => self.tool_ended(session, call, *error, *took, at),
-            Fact::LoopError | Fact::Noted | Fact::Passed(_) => {}
+            Fact::ActStarted(_)
+            | Fact::ActEnded
+            | Fact::ChildOf(_)
+            | Fact::LoopError
+            | Fact::Noted
+            | Fact::Passed(_) => {}
             Fact::Usage { steps, models } | Fact::Totals { steps, models } => self.usage(session, *steps, models, at),
-            Fact::ReasoningStarted(model) => self.reasoning_started(session, *model),
+            Fact::ReasoningStarted { model, .. } => self.reasoning_started(session, *model),
             Fact::ModelNamed(model) => session.loop_state.reasoning.model = Some(*model),
             Fact::ModelCalled(call) => self.model_called(session, call, at),
             Fact::ReasoningEnded(call) => self.reasoning_ended(session, call, at),

@@ -30,7 +30,7 @@ impl Fold<'_> {
         if open.len() >= MAX_OPEN_CALLS {
             open.remove(0);
         }
-        open.push(OpenCall { key: call.key, tool: call.tool, began: at });
+        open.push(OpenCall { id: call.id.clone(), tool: call.tool, began: at });
     }
 
     pub(super) fn tool_ended(
@@ -44,10 +44,10 @@ impl Fold<'_> {
         // The model's next answer is to what this tool showed, unless an observation follows.
         session.loop_state.asked = Some(at);
         // Ids are used again in later steps: the latest call is meant.
-        let found = session.loop_state.calls.iter().rposition(|open| open.key == call.key && open.tool == call.tool);
+        let found = session.loop_state.calls.iter().rposition(|open| open.id == call.id && open.tool == call.tool);
         let open = found.map(|place| session.loop_state.calls.remove(place));
         // A call from before counting began is not counted, so neither is its end.
-        let counts = self.counts(session, at) && open.is_none_or(|open| self.counts(session, open.began));
+        let counts = self.counts(session, at) && open.as_ref().is_none_or(|open| self.counts(session, open.began));
         if open.is_none() {
             // The request was lost or never shown; the call was made all the same.
             self.count_call(session, call.tool, at);

@@ -101,7 +101,7 @@ fn sighting() -> impl Strategy<Value = Sighting> {
 
 fn key() -> impl Strategy<Value = Option<TurnKey>> {
     // Few, so that they repeat.
-    option::weighted(0.8, (0u32..3).prop_map(TurnKey))
+    option::weighted(0.8, (0u32..3).prop_map(|key| TurnKey::new(&key.to_string())))
 }
 
 fn model() -> impl Strategy<Value = SmolStr> {
@@ -127,6 +127,7 @@ fn model_call(absurd: bool) -> impl Strategy<Value = ModelCall<SmolStr>> {
             took,
             first_token,
             error,
+            ..ModelCall::default()
         },
     )
 }
@@ -146,7 +147,7 @@ fn stream_fact(absurd: bool) -> impl Strategy<Value = Fact<SmolStr>> {
         4 => select(STATUSES.to_vec()).prop_map(Fact::Became),
         5 => key().prop_map(Fact::TurnStarted),
         5 => turn_ended(),
-        3 => option::of(model()).prop_map(Fact::ReasoningStarted),
+        3 => option::of(model()).prop_map(|model| Fact::ReasoningStarted { model, span: None }),
         2 => model().prop_map(Fact::ModelNamed),
         5 => model_call(absurd).prop_map(Fact::ModelCalled),
         5 => model_call(absurd).prop_map(Fact::ReasoningEnded),

@@ -1,7 +1,7 @@
 //! Lives of sessions as property tests draw them: plausible ones, and ones that no platform should ever tell.
 
 use agent_session_exporter::domain::{
-    CallKey, Ending, Event, Fact, ModelUsage, NanoUsd, SessionId, Sighting, Status, Timestamp, Tokens, ToolCall,
+    CallId, Ending, Event, Fact, ModelUsage, NanoUsd, SessionId, Sighting, Status, Timestamp, Tokens, ToolCall,
     TurnKey, Usage, Verdict,
 };
 use agent_session_exporter::ingest::platforms::{Descriptor, hcompany};
@@ -189,8 +189,11 @@ fn verdict() -> impl Strategy<Value = Option<Verdict>> {
 
 pub(super) fn call() -> impl Strategy<Value = ToolCall<SmolStr>> {
     // Few names and fewer ids, so that they repeat.
-    (0u32..4, option::of(0u32..2))
-        .prop_map(|(tool, key)| ToolCall { tool: format_smolstr!("tool {tool}"), key: key.map(CallKey) })
+    (0u32..4, option::of(0u32..2)).prop_map(|(tool, key)| ToolCall {
+        tool: format_smolstr!("tool {tool}"),
+        id: key.map(|key| CallId::new(&key.to_string())),
+        span: None,
+    })
 }
 
 fn error() -> impl Strategy<Value = SmolStr> {

@@ -124,7 +124,7 @@ pub fn row(number: u32, second: i64, status: Status, mark: u64) -> Item {
 
 /// The first events of that session: a turn with one step that used ten tokens, and one tool.
 pub fn page(number: u32, second: i64) -> Item {
-    let call = || ToolCall { tool: "click".into(), key: None };
+    let call = || ToolCall { tool: "click".into(), id: None, span: None };
     let tokens = Tokens { input: 10, ..Tokens::default() };
     let models = vec![ModelUsage { model: "holo".into(), usage: Usage { tokens, cost: None } }];
     let facts = [

@@ -2,13 +2,12 @@
 
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::wire::{
     Envelope, Generation, Model, Output, Place, Reason, ToolCall, ToolCompleted, ToolStarted, Turn, Usage,
 };
 use crate::domain::{
-    CallKey, Event, Fact, ModelCall, NanoUsd, Span, Status, Timestamp, Tokens, TurnKey, TurnOutcome, Usage as Used,
+    CallId, Event, Fact, ModelCall, NanoUsd, Span, Status, Timestamp, Tokens, TurnKey, TurnOutcome, Usage as Used,
 };
 
 /// What can be wrong with an event, as the label `reason` says it.
@@ -112,7 +111,7 @@ fn fact(envelope: &Envelope<'_>) -> Option<Fact<SmolStr>> {
         }
         "turn.sealed" => ended(TurnOutcome::Failed, |turn| Some(error_code(turn.reason.as_ref().map(|it| &*it.0))))?,
         "turn.cancelled" => ended(TurnOutcome::Interrupted, |_| None)?,
-        "reason.started" => Fact::ReasoningStarted(thinking_model(&payload(envelope)?)),
+        "reason.started" => Fact::ReasoningStarted { model: thinking_model(&payload(envelope)?), span: None },
         "reason.completed" => Fact::ReasoningEnded(reasoning(&payload(envelope)?)),
         "llm.generation" => Fact::ModelCalled(generation(&payload(envelope)?)),
         "output.message.started" | "output.message.completed" | "message.agent" => {
@@ -171,7 +170,7 @@ fn payload<'a, T: serde::Deserialize<'a>>(envelope: &Envelope<'a>) -> Option<T> 
 }
 
 fn turn_key(turn: &Turn<'_>) -> Option<TurnKey> {
-    turn.turn_id.as_ref().map(|id| TurnKey(xxh3_64(id.0.as_bytes()) as u32))
+    turn.turn_id.as_ref().map(|id| TurnKey::new(&id.0))
 }
 
 fn error_code(code: Option<&str>) -> SmolStr {
@@ -201,6 +200,7 @@ fn reasoning(reason: &Reason<'_>) -> ModelCall<SmolStr> {
         took: span(reason.duration_ms),
         first_token: None,
         error: failure(reason.success),
+        ..ModelCall::default()
     }
 }
 
@@ -214,6 +214,7 @@ fn generation(generation: &Generation<'_>) -> ModelCall<SmolStr> {
         took: span(metadata.duration_ms),
         first_token: span(metadata.time_to_first_token_ms),
         error: failure(metadata.success),
+        ..ModelCall::default()
     }
 }
 
@@ -244,13 +245,13 @@ pub(super) fn all_tokens(usage: Usage) -> u64 {
 }
 
 fn tool_call(call: &ToolCall<'_>) -> crate::domain::ToolCall<SmolStr> {
-    let key = call.id.as_ref().map(|id| CallKey(xxh3_64(id.0.as_bytes()) as u32));
-    crate::domain::ToolCall { tool: SmolStr::new(&call.name.0), key }
+    let id = call.id.as_ref().map(|id| CallId::new(&id.0));
+    crate::domain::ToolCall { tool: SmolStr::new(&call.name.0), id, span: None }
 }
 
 fn tool_ended(data: &ToolCompleted<'_>) -> Fact<SmolStr> {
-    let key = data.tool_call_id.as_ref().map(|id| CallKey(xxh3_64(id.0.as_bytes()) as u32));
-    let call = crate::domain::ToolCall { tool: SmolStr::new(&data.tool_name.0), key };
+    let id = data.tool_call_id.as_ref().map(|id| CallId::new(&id.0));
+    let call = crate::domain::ToolCall { tool: SmolStr::new(&data.tool_name.0), id, span: None };
     let status = data.status.as_ref().map(|status| &*status.0);
     let succeeded = data.success.unwrap_or(status == Some("success"));
     let error = (!succeeded)

@@ -118,6 +118,7 @@ fn row(raw: &RawValue) -> Option<Row> {
         born: None,
         inherited: 0,
         tokens: None,
+        parent: None,
     })
 }
 

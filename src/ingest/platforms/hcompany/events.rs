@@ -2,11 +2,10 @@
 
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::decode::models;
 use super::wire::{ActiveState, AgentData, Completion, Envelope, MetricsData, RunStatus, ToolRequest};
-use crate::domain::{CallKey, Event, Fact, Status, Timestamp, ToolCall, Verdict};
+use crate::domain::{CallId, Event, Fact, Status, Timestamp, ToolCall, Verdict};
 
 /// What can be wrong with an event, as the label `reason` says it.
 pub(super) const REASONS: &[&str] = &["envelope", "timestamp", "payload"];
@@ -109,6 +108,7 @@ fn agent_event(data: &AgentData<'_>) -> Option<Fact<SmolStr>> {
 fn tool_call(request: &ToolRequest<'_>) -> ToolCall<SmolStr> {
     ToolCall {
         tool: SmolStr::new(&request.tool_name),
-        key: request.id.as_ref().map(|id| CallKey(xxh3_64(id.0.as_bytes()) as u32)),
+        id: request.id.as_ref().map(|id| CallId::new(&id.0)),
+        span: None,
     }
 }

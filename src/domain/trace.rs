@@ -1,0 +1,187 @@
+//! Names of traces and spans: the platform's own where it has any, else derived from what they are of.
+//!
+//! A trace is one turn of a session. Whoever reads the same session again, after a restart or into a new store, arrives
+//! at the same names: a span that is sent twice is the same span.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::SessionId;
+
+/// The name of a trace, 16 bytes of which at least one is not zero (W3C Trace Context).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TraceId(u128);
+
+/// The name of a span within its trace, 8 bytes of which at least one is not zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SpanId(u64);
+
+/// A span, from anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TraceContext {
+    /// Its trace.
+    pub trace: TraceId,
+    /// Its name in it.
+    pub span: SpanId,
+}
+
+/// What the spans of one session are named after: the account, the session, and nothing that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanNames(u128);
+
+/// What is hashed into a name, so that things that stand at the same position get different ones. Never change the
+/// words: names have to stay what they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A turn, by its number.
+    Turn,
+    /// A step of the agent's loop, by the position at which it began; so are all others.
+    Step,
+    /// A stretch of thinking.
+    Reason,
+    /// A stretch in which tools are at work.
+    Act,
+    /// A call of a model, by the position that told it.
+    Chat,
+    /// A tool call.
+    Tool,
+}
+
+impl Named {
+    const fn word(self) -> &'static [u8] {
+        match self {
+            Self::Turn => b"turn",
+            Self::Step => b"step",
+            Self::Reason => b"reason",
+            Self::Act => b"act",
+            Self::Chat => b"chat",
+            Self::Tool => b"tool",
+        }
+    }
+}
+
+impl TraceId {
+    /// `None` for zero, which names nothing.
+    pub const fn new(id: u128) -> Option<Self> {
+        if id == 0 { None } else { Some(Self(id)) }
+    }
+
+    /// As the wire has it.
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl SpanId {
+    /// `None` for zero, which names nothing.
+    pub const fn new(id: u64) -> Option<Self> {
+        if id == 0 { None } else { Some(Self(id)) }
+    }
+
+    /// From a platform's id of 16 bytes (a UUID): its last 8 bytes, as the first ones are mostly the time. `None` for
+    /// what is no UUID.
+    pub fn of_uuid(text: &str) -> Option<Self> {
+        Self::new(sixteen_bytes(text)? as u64)
+    }
+
+    /// As the wire has it.
+    pub const fn bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+}
+
+/// The 16 bytes of a UUID, or of 32 hexadecimal digits.
+pub(super) fn sixteen_bytes(text: &str) -> Option<u128> {
+    let mut value = 0u128;
+    let mut digits = 0;
+    for byte in text.bytes().filter(|byte| *byte != b'-') {
+        value = value << 4 | u128::from((byte as char).to_digit(16)?);
+        digits += 1;
+        if digits > 32 {
+            return None;
+        }
+    }
+    (digits == 32).then_some(value)
+}
+
+impl SpanNames {
+    /// Of one session of an account.
+    pub fn new(platform: &str, account: &str, session: &SessionId) -> Self {
+        Self(xxh3_128(format!("agent-session-exporter 1\0{platform}\0{account}\0{session}").as_bytes()))
+    }
+
+    fn seed(self, what: Named, number: u64) -> Vec<u8> {
+        [&self.0.to_be_bytes()[..], what.word(), &number.to_be_bytes()[..]].concat()
+    }
+
+    /// The trace of the session's turn with this number.
+    pub fn trace(self, turn: u32) -> TraceId {
+        // Zero comes once in 2^128.
+        TraceId(xxh3_128(&self.seed(Named::Turn, turn.into())).max(1))
+    }
+
+    /// A span by the number that tells it from others of its kind.
+    pub fn span(self, what: Named, number: u64) -> SpanId {
+        SpanId(xxh3_64(&self.seed(what, number)).max(1))
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_never_change() {
+        let names = SpanNames::new("hcompany", "hcompany https://api.example", &SessionId::new("s-1"));
+        // Written down once: whoever sees another value here has renamed every span of every user.
+        assert_eq!(names.trace(1).to_string(), "26f9a782dccec56e840ad2b1b8144c32");
+        assert_eq!(names.span(Named::Turn, 1).to_string(), "8b8ed5366053d677");
+    }
+
+    #[test]
+    fn what_differs_is_named_differently() {
+        let id = SessionId::new("s-1");
+        let one = SpanNames::new("hcompany", "a", &id);
+        assert_ne!(one.trace(1), one.trace(2));
+        assert_ne!(one.span(Named::Chat, 1), one.span(Named::Tool, 1));
+        assert_ne!(one.trace(1), SpanNames::new("everruns", "a", &id).trace(1));
+        assert_ne!(one.trace(1), SpanNames::new("hcompany", "b", &id).trace(1));
+    }
+
+    #[test]
+    fn a_platforms_own_ids_are_taken_over() {
+        let span = SpanId::of_uuid("01a201c9-9ccb-76c9-8aef-ba520c3dd8b1").unwrap();
+        assert_eq!(span.to_string(), "8aefba520c3dd8b1");
+        for wrong in ["", "turn_01a201c99c85761086efc362f27b5db6", "01a201c9", "01a201c9-9ccb-76c9-8aef-ba520c3dd8b1a"]
+        {
+            assert_eq!(SpanId::of_uuid(wrong), None, "{wrong}");
+        }
+        assert_eq!(SpanId::of_uuid("01a201c9-9ccb-76c9-0000-000000000000"), None, "zero names nothing");
+    }
+}
