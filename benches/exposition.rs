@@ -42,14 +42,7 @@ fn snapshot(series: usize) -> Snapshot {
         overflowed: vec![0; Metric::ALL.len()],
         label_sets: vec![0; Metric::ALL.len()],
         max_series: 2000,
-        sources: Arc::new([SourceView {
-            name,
-            platform,
-            attached: true,
-            limits: Limits::default(),
-            active: 0,
-            settled: 0,
-        }]),
+        sources: Arc::new([SourceView { name, platform, attached: true, ..SourceView::default() }]),
     }
 }
 

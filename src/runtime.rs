@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, OtlpConfig, SourceConfig, Start};
 use crate::domain::{Clock, Span, Timestamp};
-use crate::engine::{Attached, Engine, EngineHandle, Entrant};
+use crate::engine::{Attached, Engine, EngineHandle, Entrant, Keep};
 use crate::ingest::limiter::Limiter;
 use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
@@ -126,9 +126,9 @@ impl Runtime {
         let policy =
             LabelPolicy { max_length: config.labels.max_length, max_series: config.labels.max_series_per_metric };
         let journal = Journal::open(&config.storage.path, policy)?;
-        let retention = Some(Span::from(config.storage.retention));
+        let keep = Keep { sessions: Some(Span::from(config.storage.retention)), spans: None };
         let observer = Box::new(StoreObserver::new(instruments.clone(), &journal));
-        let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, retention)?;
+        let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
         health.restored();
         let engine = std::thread::Builder::new()
             .name("engine".into())
@@ -330,7 +330,7 @@ impl SourcePart {
         };
         let capabilities = self.config.platform.capabilities;
         let abandon_turns_after = self.platform(count_from).abandon_turns_after();
-        let entrant = Entrant { record, capabilities, abandon_turns_after };
+        let entrant = Entrant { record, capabilities, abandon_turns_after, traced: None };
         self.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)
     }
 

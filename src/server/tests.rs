@@ -75,7 +75,15 @@ fn snapshot() -> Snapshot {
         overflowed: vec![0; Metric::ALL.len()],
         label_sets: vec![1; Metric::ALL.len()],
         max_series: 2000,
-        sources: Arc::new([SourceView { name, platform, attached: true, limits, active: 1234, settled: 5 }]),
+        sources: Arc::new([SourceView {
+            name,
+            platform,
+            attached: true,
+            limits,
+            active: 1234,
+            settled: 5,
+            ..SourceView::default()
+        }]),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The fold: what each fact means for its session and for the totals. Pure; the only place that counts anything.
 
 mod tool;
+mod trace;
 mod turn;
 mod usage;
 
@@ -8,8 +9,12 @@ use super::family::{Families, SeriesKey};
 use super::metric::Metric;
 use super::names::Names;
 use super::session::{LoopState, Run, Session};
+use super::span::ChatWork;
+use super::trace::Happening;
 use super::vocabulary::Vocabulary;
 use crate::domain::{Ending, Event, Fact, NameId, SessionId, Sighting, Span, Status, Timestamp, TurnOutcome, Verdict};
+pub use trace::Tracer;
+use trace::TurnEnd;
 
 /// Folds the facts of one session into the totals.
 pub struct Fold<'a> {
@@ -21,12 +26,21 @@ pub struct Fold<'a> {
     pub now: Timestamp,
     /// The fact at hand is a copy of one that is counted elsewhere.
     is_copy: bool,
+    /// The position of the fact at hand; of one beside the stream, that of the next event.
+    place: u64,
+    /// Where spans go, if they are wanted.
+    tracer: Option<Tracer<'a>>,
 }
 
 impl<'a> Fold<'a> {
     /// Folds into these families.
     pub fn new(families: &'a mut Families, words: &'a Vocabulary, now: Timestamp) -> Self {
-        Self { families, words, now, is_copy: false }
+        Self { families, words, now, is_copy: false, place: 0, tracer: None }
+    }
+
+    /// Tells spans, too.
+    pub fn traced(self, tracer: Option<Tracer<'a>>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// One fact.
@@ -34,6 +48,7 @@ impl<'a> Fold<'a> {
         let at = event.at;
         let positions = event.fact.positions();
         let before = session.progress.cursor;
+        self.place = before;
         session.progress.cursor = before.saturating_add(positions);
         self.is_copy = positions > 0 && session.is_copy(at);
         let is_event = positions > 0 && !matches!(event.fact, Fact::Passed(_));
@@ -66,14 +81,14 @@ impl<'a> Fold<'a> {
             Fact::Step { calls, .. } => self.step(session, calls, at),
             Fact::ToolStarted(call) => self.tool_started(session, call, at),
             Fact::ToolEnded { call, error, took } => self.tool_ended(session, call, *error, *took, at),
-            Fact::ActStarted(_)
-            | Fact::ActEnded
-            | Fact::ChildOf(_)
-            | Fact::LoopError
-            | Fact::Noted
-            | Fact::Passed(_) => {}
+            Fact::Noted | Fact::Passed(_) => {}
+            Fact::LoopError => self.happened(session, at, Happening::RecoverableError),
+            Fact::ActStarted(span) => self.act_started(session, *span, at),
+            Fact::ActEnded => self.act_ended(session, at),
+            Fact::ChildOf(parent) => session.parent = Some(parent.clone()),
+            Fact::Under(turn) => session.under = *turn,
             Fact::Usage { steps, models } | Fact::Totals { steps, models } => self.usage(session, *steps, models, at),
-            Fact::ReasoningStarted { model, .. } => self.reasoning_started(session, *model),
+            Fact::ReasoningStarted { model, span } => self.reasoning_started(session, *model, *span, at),
             Fact::ModelNamed(model) => session.loop_state.reasoning.model = Some(*model),
             Fact::ModelCalled(call) => self.model_called(session, call, at),
             Fact::ReasoningEnded(call) => self.reasoning_ended(session, call, at),
@@ -133,9 +148,14 @@ impl<'a> Fold<'a> {
             self.count_entry(session, status);
         }
         session.stream_status = Some(status);
+        self.enter(session, status, at);
+    }
+
+    fn enter(&mut self, session: &mut Session, status: Status, at: Timestamp) {
         if session.status != status {
             session.status = status;
             session.since = at;
+            self.happened(session, at, Happening::Entered(status));
         }
     }
 
@@ -152,8 +172,7 @@ impl<'a> Fold<'a> {
         if session.status == sighting.status {
             return;
         }
-        session.status = sighting.status;
-        session.since = sighting.since;
+        self.enter(session, sighting.status, sighting.since);
         // Streams never tell these two; every other entry is counted when the stream tells it.
         if matches!(sighting.status, Status::Queued | Status::Other) && self.counts(session, sighting.since) {
             self.count_entry(session, sighting.status);
@@ -179,6 +198,7 @@ impl<'a> Fold<'a> {
             self.reopen(session, at);
         }
         session.loop_state.asked = Some(at);
+        self.happened(session, at, Happening::Message);
     }
 
     fn start_requested(&mut self, session: &mut Session, at: Timestamp) {
@@ -202,10 +222,7 @@ impl<'a> Fold<'a> {
                 self.count_entry(session, status);
             }
         }
-        if session.status != status {
-            session.status = status;
-            session.since = at;
-        }
+        self.enter(session, status, at);
         match status {
             Status::Running if session.turn().is_none() => self.open_turn(session, None, at),
             Status::Idle => self.close_turn(session, TurnOutcome::Completed, at, None, None),
@@ -276,7 +293,9 @@ impl<'a> Fold<'a> {
         if never_ran && matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut) {
             // It was to work and could not even begin: a turn of no length.
             self.open_turn(session, None, finished_at);
-            session.open_turns.pop();
+            if let Some(turn) = session.open_turns.pop() {
+                self.turn_over(session, turn, TurnEnd { outcome, error, verdict: None, at: finished_at });
+            }
             self.finish_turn(session, outcome, finished_at, error);
         } else {
             let turn_end = session.run.stream_end.map_or(finished_at, |(_, at)| at);
@@ -305,6 +324,10 @@ impl<'a> Fold<'a> {
         session.error = error;
         session.run.stream_end = None;
         session.run.ended = true;
+        // No running total will say any more which model these answers were of.
+        for answered in std::mem::take(&mut session.loop_state.answered) {
+            self.answer_known(session, &answered, ChatWork::default());
+        }
         session.loop_state = LoopState::default();
     }
 

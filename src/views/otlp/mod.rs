@@ -1,4 +1,5 @@
-//! The OpenTelemetry view: the catalogue's metrics as OTLP messages, with the same numbers as on the metrics page.
+//! The OpenTelemetry view: the catalogue's metrics as OTLP messages, with the same numbers as on the metrics page, and
+//! spans of work that is over.
 //!
 //! Names are chosen so that the official translation to Prometheus gives back the scraped name: dots become underscores,
 //! the unit is appended, counters get `_total`. So the same queries work on either path. Sums and histograms are
@@ -6,6 +7,8 @@
 //! series has to be held at zero first.
 
 mod points;
+pub mod semconv;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +17,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus::proto::MetricFamily;
+
+pub use spans::traces;
 
 use super::catalog::{Row, Type, Unit};
 use crate::domain::Timestamp;
@@ -62,20 +67,31 @@ pub fn metrics(
 }
 
 fn message(metrics: Vec<Metric>, sender: &Sender) -> ExportMetricsServiceRequest {
-    let attributes = sender.attributes.iter().map(|(name, value)| attribute(name, value)).collect();
-    let scope = InstrumentationScope {
-        name: SCOPE.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
-    };
-    let scope_metrics = ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() };
+    let scope_metrics = ScopeMetrics { scope: Some(scope()), metrics, schema_url: String::new() };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: Some(Resource { attributes, ..Resource::default() }),
+            resource: Some(resource(sender)),
             scope_metrics: vec![scope_metrics],
             schema_url: String::new(),
         }],
     }
+}
+
+fn resource(sender: &Sender) -> Resource {
+    let attributes = sender.attributes.iter().map(|(name, value)| attribute(name, value)).collect();
+    Resource { attributes, ..Resource::default() }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: SCOPE.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
+
+fn nanos(at: Timestamp) -> u64 {
+    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000)
 }
 
 fn attribute(name: &str, value: &str) -> KeyValue {

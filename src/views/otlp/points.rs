@@ -7,16 +7,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use prometheus::proto::{MetricFamily, MetricType};
 
-use super::{POINTS, attribute, is_sum, name, unit};
+use super::{POINTS, attribute, is_sum, name, nanos, unit};
 use crate::domain::Timestamp;
 use crate::projection::{Family, Head, Kind, Snapshot};
 use crate::views::catalog::{self, Row};
 
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
-
-fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000)
-}
 
 fn metric(row: &Row, data: Data) -> Metric {
     Metric {

@@ -37,9 +37,7 @@ impl World {
             name: name.into(),
             platform: platform.into(),
             attached,
-            limits: Limits::default(),
-            active: 0,
-            settled: 0,
+            ..SourceView::default()
         });
     }
 

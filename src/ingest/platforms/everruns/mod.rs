@@ -20,7 +20,7 @@ pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list,
 pub use events::Placed;
 
 use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked};
-use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnOutcome};
+use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnNames, TurnOutcome};
 use crate::ingest::Job;
 use route::Route;
 use smol_str::SmolStr;
@@ -82,6 +82,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     subagents: false,
     queues: false,
     checks_usage: true,
+    turn_names: Some(TurnNames { attribute: "everruns.turn.id", prefix: "turn_" }),
 };
 
 /// The most rows a list gives at once.

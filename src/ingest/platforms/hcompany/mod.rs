@@ -71,6 +71,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     subagents: true,
     queues: true,
     checks_usage: false,
+    turn_names: None,
 };
 
 /// The most rows a list gives at once; servers of before refuse more than they allow and say so.
