@@ -16,6 +16,8 @@
 
 pub mod domain;
 
+pub mod tls;
+
 pub mod ingest;
 
 pub mod projection;

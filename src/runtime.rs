@@ -20,13 +20,13 @@ use crate::ingest::limiter::Limiter;
 use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
 use crate::ingest::schedule::Rhythm;
-use crate::ingest::tls::client_config;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
-use crate::push::{Destination, Push, PushError};
+use crate::push::{Destination, Protocol, Push, PushError};
 use crate::server::{About, App, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock};
+use crate::tls::Trust;
 use crate::views::otlp::Sender;
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{EngineLedger, Shelf, SourceWitness, StoreObserver};
@@ -71,9 +71,6 @@ pub enum RuntimeError {
     /// Nothing can be pushed.
     #[error(transparent)]
     Push(#[from] PushError),
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] HttpError),
     /// The writer has died.
     #[error("the engine has stopped; see the log")]
     EngineStopped,
@@ -168,8 +165,7 @@ impl Runtime {
         let pushing = CancellationToken::new();
         let mut pushes = JoinSet::new();
         if let Some(otlp) = self.config.otlp {
-            let tls = client_config().map_err(HttpError::from)?;
-            let push = push(otlp, Arc::clone(&self.shown), self.instruments.clone(), Arc::clone(&self.clock), tls)?;
+            let push = push(otlp, Arc::clone(&self.shown), self.instruments.clone(), Arc::clone(&self.clock))?;
             pushes.spawn(push.run(pushing.clone()));
         }
 
@@ -266,11 +262,11 @@ fn push(
     shown: Arc<ArcSwap<Snapshot>>,
     instruments: Instruments,
     clock: Arc<dyn Clock>,
-    tls: rustls::ClientConfig,
 ) -> Result<Push, PushError> {
     let OtlpConfig { metrics_url, headers, interval, timeout, gzip, attributes } = otlp;
-    let destination = Destination { url: metrics_url, headers, interval, timeout, gzip };
-    Push::new(destination, Sender { attributes }, shown, instruments, clock, tls)
+    let (protocol, trust) = (Protocol::Http, Trust::default());
+    let destination = Destination { url: metrics_url, protocol, headers, timeout, gzip, trust };
+    Push::new(&destination, interval, Sender { attributes }, shown, instruments, clock)
 }
 
 /// The account that a source watches, as its platform is told of it.

@@ -11,17 +11,18 @@ use std::path::Path;
 /// What each top-level module may import from the others. Itself is always allowed.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("domain", &[]),
-    ("ingest", &["domain"]),
+    ("tls", &[]),
+    ("ingest", &["domain", "tls"]),
     ("projection", &["domain"]),
     ("journal", &["domain", "projection"]),
     ("engine", &["domain", "journal", "projection"]),
     ("views", &["domain", "projection"]),
     ("witness", &["domain", "engine", "ingest", "journal", "server", "telemetry"]),
-    ("push", &["domain", "projection", "telemetry", "views"]),
+    ("push", &["domain", "projection", "telemetry", "tls", "views"]),
     ("server", &["domain", "journal", "projection", "telemetry", "views"]),
     ("telemetry", &["domain"]),
     ("simulator", &[]),
-    ("config", &["domain", "ingest"]),
+    ("config", &["domain", "ingest", "tls"]),
     // `config` for its one duration grammar.
     ("cli", &["config", "simulator"]),
 ];

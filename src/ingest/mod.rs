@@ -14,7 +14,6 @@ pub mod limiter;
 pub mod platforms;
 pub mod poller;
 pub mod schedule;
-pub mod tls;
 pub mod transport;
 
 pub use call::{CUT, Failure, MAX_BODY, Request, Response, TIMED_OUT};

@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use smol_str::SmolStr;
 use thiserror::Error;
 
-use super::tls::{TlsError, client_config};
 use super::{MAX_BODY, Request};
 use crate::domain::Timestamp;
+use crate::tls::{TlsError, Trust};
 
 /// A whole answer, of whatever status.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Http {
             always.insert(*name, value);
         }
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(client_config()?)
+            .tls_backend_preconfigured(Trust::default().client_config()?)
             .default_headers(always)
             .user_agent(concat!("agent-session-exporter/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
