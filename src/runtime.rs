@@ -124,7 +124,7 @@ impl Runtime {
             LabelPolicy { max_length: config.labels.max_length, max_series: config.labels.max_series_per_metric };
         let journal = Journal::open(&config.storage.path, policy)?;
         let keep = Keep { sessions: Some(Span::from(config.storage.retention)), spans: None };
-        let observer = Box::new(StoreObserver::new(instruments.clone(), &journal));
+        let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, false));
         let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
         health.restored();
         let engine = std::thread::Builder::new()

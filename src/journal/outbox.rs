@@ -21,12 +21,13 @@ impl Journal {
         Ok(first.unwrap_or(end)..end)
     }
 
-    /// Up to `most` of the spans that wait, from `from` on, and the number after the last of them. What cannot be read
+    /// Up to `most` of the spans that wait, in order, and the number to go on with. What cannot be read
     /// back is passed over: it must not stand in the way of the others.
     pub fn waiting_spans(&self, range: Range<u64>, most: usize) -> Result<(Vec<TraceSpan>, u64), JournalError> {
         let transaction = self.begin_read()?;
         let mut spans = Vec::new();
-        let mut next = range.start;
+        // All that was asked for may have left meanwhile.
+        let mut next = range.end;
         for row in transaction.open_table(OUTBOX)?.range(range)?.take(most) {
             let (number, bytes) = row?;
             next = number.value() + 1;

@@ -9,7 +9,9 @@ mod grpc;
 mod http;
 mod metrics;
 mod retry;
+mod traces;
 
 pub use client::{Client, Destination, Outcome, Protocol, PushError, Signal};
 pub use metrics::Push;
 pub use retry::{Patience, retrying};
+pub use traces::{Outbox, PushTraces};
