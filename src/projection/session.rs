@@ -68,6 +68,8 @@ pub struct Session {
     pub lost: u64,
     /// Child sessions.
     pub children: Vec<SessionId>,
+    /// The session that started it.
+    pub parent: Option<SessionId>,
     /// Half-done steps.
     pub loop_state: LoopState,
 }
@@ -205,6 +207,7 @@ impl Session {
             mismatch: 0,
             lost: 0,
             children: Vec::new(),
+            parent: None,
             loop_state: LoopState::default(),
         }
     }

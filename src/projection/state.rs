@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::family::{Families, Head, SeriesKey};
 use super::fold::Fold;
 use super::intake::Entry;
+use super::kinship::Orphans;
 use super::metric::Metric;
 use super::names::{LabelPolicy, Names};
 use super::session::{Session, SessionHead};
@@ -64,6 +65,8 @@ pub(super) struct Source {
     pub(super) limits: Limits,
     /// After how much silence a turn that is not over is given up.
     pub(super) abandon_turns_after: Option<Span>,
+    /// Children by parents that no list has shown yet.
+    pub(super) orphans: Orphans,
 }
 
 /// What a commit has to make durable.
@@ -162,6 +165,7 @@ impl State {
             walks: BTreeMap::new(),
             limits: Limits::default(),
             abandon_turns_after: None,
+            orphans: Orphans::default(),
         });
         self.count_phase(ix, self.words.active, 0);
         self.count_phase(ix, self.words.settled, 0);
@@ -256,6 +260,7 @@ impl State {
     /// Everything is back: what was restored needs no saving.
     pub fn restored(&mut self) {
         self.families.take_dirty();
+        self.restore_orphans();
     }
 
     /// What the next commit will make durable.

@@ -66,12 +66,7 @@ impl<'a> Fold<'a> {
             Fact::Step { calls, .. } => self.step(session, calls, at),
             Fact::ToolStarted(call) => self.tool_started(session, call, at),
             Fact::ToolEnded { call, error, took } => self.tool_ended(session, call, *error, *took, at),
-            Fact::ActStarted(_)
-            | Fact::ActEnded
-            | Fact::ChildOf(_)
-            | Fact::LoopError
-            | Fact::Noted
-            | Fact::Passed(_) => {}
+            Fact::ActStarted(_) | Fact::ActEnded | Fact::LoopError | Fact::Noted | Fact::Passed(_) => {}
             Fact::Usage { steps, models } | Fact::Totals { steps, models } => self.usage(session, *steps, models, at),
             Fact::ReasoningStarted { model, .. } => self.reasoning_started(session, *model),
             Fact::ModelNamed(model) => session.loop_state.reasoning.model = Some(*model),
@@ -94,6 +89,7 @@ impl<'a> Fold<'a> {
             Fact::Sighted(sighting) => self.sighted(session, sighting),
             Fact::Ended(ending) => self.ended(session, ending, at),
             Fact::Children(children) => self.children(session, children, at),
+            Fact::ChildOf(parent) => session.parent = Some(parent.clone()),
             Fact::Lost(count) => {
                 session.progress.cursor = session.progress.cursor.saturating_add(*count);
                 session.lost = session.lost.saturating_add(*count);
