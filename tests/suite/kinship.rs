@@ -20,8 +20,8 @@ struct Kin {
 impl Kin {
     fn new(count_from: Timestamp) -> Self {
         let policy = LabelPolicy::default();
-        let journal = Journal::with_backend(InMemoryBackend::new, policy).unwrap();
-        let mut state = journal.load(at(0)).unwrap();
+        let journal = Journal::with_backend(InMemoryBackend::new, policy).expect("a fresh journal");
+        let mut state = journal.load(at(0)).expect("an empty state");
         let record = SourceRecord {
             name: "one".into(),
             platform: "everruns".into(),
@@ -41,9 +41,9 @@ impl Kin {
         let journal = self.journal.clone();
         let load = move |no| journal.session(no).map_err(|error| error.to_string())?.ok_or("none".to_owned());
         let report: Report = report(self.source, second, items);
-        self.state.take_in(&report, &load).unwrap();
+        self.state.take_in(&report, &load).expect("it contradicts nothing");
         if self.state.has_changes() {
-            self.journal.commit(&mut self.state).unwrap();
+            self.journal.commit(&mut self.state).expect("memory has room");
             self.state.committed();
         }
         assert_eq!(broken_invariants(&self.state), [""; 0]);
@@ -51,7 +51,7 @@ impl Kin {
 
     /// As after a crash: everything is read back.
     fn restart(&mut self) {
-        self.state = self.journal.load(at(1000)).unwrap();
+        self.state = self.journal.load(at(1000)).expect("the journal is whole");
         self.state.attach(self.source, everruns::DESCRIPTOR.capabilities, None);
     }
 
@@ -60,7 +60,7 @@ impl Kin {
     }
 
     fn session(&self, name: &str) -> Session {
-        let mut stored = (0..).map_while(|no| self.journal.session(SessionNo(no)).unwrap());
+        let mut stored = (0..).map_while(|no| self.journal.session(SessionNo(no)).expect("the journal is whole"));
         stored.find(|session| session.id == id(name)).expect("it is stored")
     }
 }

@@ -4,13 +4,13 @@ use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
 use super::wire::{
-    Envelope, Generation, Maybe, Model, Output, Place, Reason, ToolCall, ToolCompleted, ToolStarted, Turn, Usage,
+    Envelope, Generation, Model, Output, Place, Reason, ToolCall, ToolCompleted, ToolStarted, Turn, Usage,
 };
 use crate::domain::{
     CallId, Event, Fact, Finish, ModelCall, NanoUsd, Span, SpanId, Status, Timestamp, Tokens, TurnKey, TurnOutcome,
     Usage as Used,
 };
-use crate::ingest::platforms::text::Text;
+use crate::ingest::platforms::text::{Maybe, Text};
 
 /// What can be wrong with an event, as the label `reason` says it.
 pub(super) const REASONS: &[&str] = &["envelope", "timestamp", "payload"];

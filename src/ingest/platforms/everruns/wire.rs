@@ -1,25 +1,9 @@
 //! The shapes Everruns' API writes, as far as we read them; everything else in a body is skipped, not kept.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::ingest::platforms::text::Text;
-
-/// Something on which no count depends: where it is not what it should be, it says nothing, and the rest stands.
-pub(super) struct Maybe<T>(pub Option<T>);
-
-impl<T> Default for Maybe<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        Ok(Self(serde_json::from_str(raw.get()).ok()))
-    }
-}
+use crate::ingest::platforms::text::{Maybe, Text};
 
 /// A page of anything. Old servers have lists without `total` and the rest.
 #[derive(Deserialize)]
