@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io::Write;
 use std::sync::Arc;
 
-use agent_session_exporter::domain::{Limits, SourceIx, Span, Timestamp};
+use agent_session_exporter::domain::{SourceIx, Span, Timestamp};
 use agent_session_exporter::projection::{Families, LabelPolicy, Metric, Names, SeriesKey, Snapshot, SourceView};
 use agent_session_exporter::views::prometheus::{Exposition, Format, Hold};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

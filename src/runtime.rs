@@ -269,6 +269,9 @@ fn push(
     Push::new(&destination, interval, Sender { attributes }, shown, instruments, clock)
 }
 
+/// Whether sources are asked for what only traces need.
+const TRACES: bool = true;
+
 /// The account that a source watches, as its platform is told of it.
 pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
     let agents = config.agents.clone();
@@ -277,6 +280,7 @@ pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
         base_url: config.base_url.as_str().to_owned(),
         admits: Arc::new(move |agent| agents.admits(agent)),
         count_from,
+        traces: TRACES,
     }
 }
 

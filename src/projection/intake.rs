@@ -164,6 +164,7 @@ impl State {
                 let (born, inherited) = (row.born, row.inherited);
                 let fact = Fact::Discovered { agent, created_at: row.created_at, born, inherited };
                 self.fold(report, no, [Event { at: row.created_at, fact }]);
+                self.note_kin(report, row, no, load)?;
                 receipt.discovered += 1;
                 if row.watch == Watch::AtRest && row.sighting.since < count_from {
                     // All that it ever did was before counting began. If it moves again it is read from its beginning.
@@ -180,9 +181,12 @@ impl State {
             hash_map::Entry::Occupied(occupied) => {
                 let known = *occupied.get();
                 if known.settled && known.mark == Some(row.mark) {
+                    self.note_orphan(ix, row);
                     return Ok(());
                 }
-                self.activate(ix, &row.id, load)?
+                let no = self.activate(ix, &row.id, load)?;
+                self.note_parent(report, row, no, load)?;
+                no
             }
         };
         let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now");
@@ -307,6 +311,7 @@ impl State {
             }
             Fact::Ended(_) if session.run.ended => return,
             Fact::Ended(_) => session.progress.checked_at = report.received_at,
+            Fact::ChildOf(_) if session.parent.is_some() => return,
             Fact::Children(children) if children.iter().all(|child| session.children.contains(child)) => return,
             _ => {}
         }

@@ -12,6 +12,7 @@ mod family;
 mod fold;
 mod intake;
 mod invariants;
+mod kinship;
 mod metric;
 mod names;
 mod outbox;

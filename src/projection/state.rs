@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 use super::family::{Families, Head, SeriesKey};
 use super::fold::Fold;
 use super::intake::Entry;
+use super::kinship::Orphans;
 use super::metric::Metric;
 use super::names::{LabelPolicy, Names};
 use super::outbox::{Outbox, OutboxChange};
@@ -69,6 +70,8 @@ pub(super) struct Source {
     pub(super) abandon_turns_after: Option<Span>,
     /// The platform's host, where its sessions are told as spans.
     pub(super) traced: Option<SmolStr>,
+    /// Children by parents that no list has shown yet.
+    pub(super) orphans: Orphans,
 }
 
 /// What a commit has to make durable.
@@ -174,6 +177,7 @@ impl State {
             limits: Limits::default(),
             abandon_turns_after: None,
             traced: None,
+            orphans: Orphans::default(),
         });
         self.count_phase(ix, self.words.active, 0);
         self.count_phase(ix, self.words.settled, 0);
@@ -293,6 +297,7 @@ impl State {
     /// Everything is back: what was restored needs no saving.
     pub fn restored(&mut self) {
         self.families.take_dirty();
+        self.restore_orphans();
     }
 
     /// What the next commit will make durable.

@@ -13,6 +13,7 @@ mod everruns_laws;
 mod everruns_recorded;
 mod jobs;
 mod journal;
+mod kinship;
 mod laws;
 mod program;
 mod push;

@@ -89,7 +89,7 @@ impl Folding {
         match &life.acts[act] {
             Act::Row(sighting) => self.told_once(life, act, row_of(life, turn, act, *sighting), manner),
             Act::Beside(event) => {
-                self.told_once(life, act, Item::Beside { id, events: vec![event.clone()] }, manner);
+                self.told_once(life, act, Item::Beside { id, events: vec![Event::clone(event)] }, manner);
             }
             Act::Gone => self.told_once(life, act, Item::Gone { id, mark: None }, manner),
             Act::ReadUpTo => {

@@ -17,7 +17,7 @@ use smol_str::{SmolStr, format_smolstr};
 pub enum Act {
     Row(Sighting),
     Page(Vec<Event<SmolStr>>),
-    Beside(Event<SmolStr>),
+    Beside(Box<Event<SmolStr>>),
     Lose(u64),
     ReadUpTo,
     /// Read to its end and shown at rest, with what the platform says that it used.
@@ -144,7 +144,7 @@ fn acts(absurd: bool) -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         2 => sighting().prop_map(Act::Row),
         8 => vec(event(stream_fact(absurd), absurd), 0..8).prop_map(Act::Page),
-        3 => event(beside_fact(absurd), absurd).prop_map(Act::Beside),
+        3 => event(beside_fact(absurd), absurd).prop_map(|event| Act::Beside(Box::new(event))),
         1 => lost(absurd).prop_map(Act::Lose),
         3 => Just(Act::ReadUpTo),
         1 => Just(Act::Gone),

@@ -79,7 +79,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     undecoded_reasons: events::REASONS,
     outcomes: &[TurnOutcome::Completed, TurnOutcome::Failed, TurnOutcome::Interrupted, TurnOutcome::Abandoned],
     verdicts: false,
-    subagents: false,
+    subagents: true,
     queues: false,
     checks_usage: true,
     turn_names: Some(TurnNames { attribute: "everruns.turn.id", prefix: "turn_" }),

@@ -139,7 +139,7 @@ impl Platform for HCompany {
     }
 
     fn read(&self, due: &Due) -> Box<dyn Job> {
-        Box::new(read::Read::new(due))
+        Box::new(read::Read::new(due, self.account.traces))
     }
 
     fn sweep(&self) -> Box<dyn Job> {
