@@ -103,20 +103,13 @@ pub enum Happening {
 impl TurnRef {
     /// The turn's own span, in its trace.
     pub fn context(self, names: SpanNames) -> TraceContext {
-        match (self.key, self.under) {
-            // The platform's name of the turn names its trace; the later half of it, its span.
-            (Some(TurnKey(trace)), _) => {
-                let [.., a, b, c, d, e, f, g, h] = trace.bytes();
-                let own = SpanId::new(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
-                TraceContext { trace, span: own.unwrap_or_else(|| self.made(names)) }
-            }
-            (None, Some(under)) => TraceContext { trace: under.trace, span: self.made(names) },
-            (None, None) => TraceContext { trace: names.trace(self.number), span: self.made(names) },
-        }
-    }
-
-    fn made(self, names: SpanNames) -> SpanId {
-        names.span(Named::Turn, self.number.into())
+        let trace = match (self.key, self.under) {
+            (Some(TurnKey(trace)), _) => trace,
+            (None, Some(under)) => under.trace,
+            (None, None) => names.trace(self.number),
+        };
+        // No platform names the span of a turn; and should one tell the same turn twice, there are two of them.
+        TraceContext { trace, span: names.span(Named::Turn, self.number.into()) }
     }
 
     /// The span it stands under in the same trace.

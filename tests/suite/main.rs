@@ -20,3 +20,4 @@ mod push;
 mod secrets;
 mod simulation;
 mod sources;
+mod span_laws;

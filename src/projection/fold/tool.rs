@@ -44,13 +44,14 @@ impl Fold<'_> {
 
     fn open_call(&self, session: &Session, call: &ToolCall<NameId>, part: usize, began: Timestamp) -> OpenCall {
         let LoopState { step, act, .. } = &session.loop_state;
+        let turn = session.turn().map(|turn| turn.id);
         OpenCall {
             id: call.id.clone(),
             tool: call.tool,
             began,
             span: SpanRef::new(Named::Tool, call.span, self.place(part)),
-            below: act.or(*step).map(|around| around.span),
-            turn: session.turn().map(|turn| turn.id),
+            below: act.or(*step).filter(|around| around.turn == turn).map(|around| around.span),
+            turn,
         }
     }
 

@@ -122,6 +122,7 @@ impl Fold<'_> {
     }
 
     pub(super) fn act_started(&mut self, session: &mut Session, own: Option<SpanId>, at: Timestamp) {
+        self.act_cut_off(session, at);
         session.loop_state.act = Some(self.stretch(session, Named::Act, own, at));
     }
 
@@ -131,10 +132,23 @@ impl Fold<'_> {
         }
     }
 
+    /// A stretch of thinking whose end was not told, and which goes on no more.
+    pub(super) fn reason_cut_off(&mut self, session: &mut Session, at: Timestamp) {
+        if let Some(reason) = session.loop_state.reasoning.stretch.take() {
+            self.tell_stretch(session, &Stretch { until: at, ..reason }, true, Work::Reason { error: None });
+        }
+    }
+
+    fn act_cut_off(&mut self, session: &mut Session, at: Timestamp) {
+        if let Some(act) = session.loop_state.act.take() {
+            self.tell_stretch(session, &Stretch { until: at, ..act }, true, Work::Act);
+        }
+    }
+
     /// A model call that was told by itself.
     pub(super) fn chat_over(&mut self, session: &Session, call: &ModelCall<NameId>, span: SpanRef, at: Timestamp) {
         let Some(turn) = session.turn().map(|turn| turn.id) else { return };
-        let reason = session.loop_state.reasoning.stretch;
+        let reason = session.loop_state.reasoning.stretch.filter(|reason| reason.turn == Some(turn));
         let began = match (call.took, reason) {
             (Some(took), _) => at.minus(took),
             (None, Some(reason)) => reason.began,
@@ -172,6 +186,10 @@ impl Fold<'_> {
         cut_off: bool,
     ) {
         let Some(turn) = call.turn else { return };
+        // A call is counted when it begins.
+        if cut_off && !self.counts(session, call.began) {
+            return;
+        }
         let times = Times { began: call.began, ended: at, cut_off };
         let work = Work::Tool { tool: call.tool, call: call.id.clone(), error };
         self.tell(session, turn, call.span, call.below, times, work);
@@ -190,13 +208,11 @@ impl Fold<'_> {
         if session.loop_state.step.is_some_and(|step| is_of(step.turn)) {
             self.step_over(session);
         }
-        if let Some(reason) = session.loop_state.reasoning.stretch.filter(|reason| is_of(reason.turn)) {
-            session.loop_state.reasoning.stretch = None;
-            self.tell_stretch(session, &Stretch { until: end.at, ..reason }, true, Work::Reason { error: None });
+        if session.loop_state.reasoning.stretch.is_some_and(|reason| is_of(reason.turn)) {
+            self.reason_cut_off(session, end.at);
         }
-        if let Some(act) = session.loop_state.act.filter(|act| is_of(act.turn)) {
-            session.loop_state.act = None;
-            self.tell_stretch(session, &Stretch { until: end.at, ..act }, true, Work::Act);
+        if session.loop_state.act.is_some_and(|act| is_of(act.turn)) {
+            self.act_cut_off(session, end.at);
         }
         for place in 0..session.loop_state.calls.len() {
             if is_of(session.loop_state.calls[place].turn) {

@@ -98,6 +98,7 @@ impl Fold<'_> {
         span: Option<SpanId>,
         at: Timestamp,
     ) {
+        self.reason_cut_off(session, at);
         let stretch = Some(self.stretch(session, Named::Reason, span, at));
         session.loop_state.reasoning = Reasoning { stretch, model, ..Reasoning::default() };
     }

@@ -1,6 +1,6 @@
 //! Plays drawn lives into a real state and journal, and tells what came of it in texts that do not depend on order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent_session_exporter::domain::{
     DISCOVERED, Event, Fact, Item, Mark, NameId, Report, Row, SessionId, SessionNo, Sighting, SourceIx, Status,
@@ -9,7 +9,7 @@ use agent_session_exporter::domain::{
 use agent_session_exporter::ingest::platforms::Descriptor;
 use agent_session_exporter::journal::Journal;
 use agent_session_exporter::projection::{
-    Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, broken_invariants,
+    Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, TraceSpan, broken_invariants,
 };
 use proptest::prelude::ProptestConfig;
 use proptest::sample::Index;
@@ -58,6 +58,7 @@ impl Folding {
                 count_from: lives.count_from[source],
             });
             state.attach(ix, lives.platform.capabilities, None);
+            state.trace(ix, Some("platform.example".into()));
             sources[source] = ix;
         }
         let mut folding =
@@ -211,6 +212,7 @@ impl Folding {
         self.state = self.journal.load(at(0)).expect("the journal is whole");
         for &ix in &self.sources {
             self.state.attach(ix, self.platform.capabilities, None);
+            self.state.trace(ix, Some("platform.example".into()));
         }
     }
 
@@ -275,6 +277,24 @@ impl Folding {
         self.state.active_sessions().map(|(no, session)| (no, session.clone())).collect()
     }
 
+    /// Every span that was told.
+    pub fn spans(&self) -> Vec<TraceSpan> {
+        let waiting = self.journal.outbox().expect("a readable journal");
+        let (spans, _) = self.journal.waiting_spans(waiting.clone(), usize::MAX).expect("a readable journal");
+        assert_eq!(spans.len() as u64, waiting.end - waiting.start);
+        spans
+    }
+
+    /// The same, in texts, whichever was told first.
+    pub fn told_spans(&self) -> BTreeSet<String> {
+        let spans = self.spans();
+        let texts = spans.iter().map(|span| {
+            let source = &self.state.source(span.source).name;
+            self.named(format!("{source}: {:?}", TraceSpan { source: SourceIx(0), ..span.clone() }))
+        });
+        texts.collect()
+    }
+
     fn record(&self, no: SessionNo) -> Session {
         self.journal.session(no).expect("a readable journal").expect("it was listed")
     }
@@ -286,7 +306,11 @@ impl Folding {
         (session.listing, session.doubted, session.bookmark) = (None, None, None);
         let source = self.state.source(session.source).name.clone();
         session.source = SourceIx(0);
-        let mut text = format!("{source}: {session:?}");
+        self.named(format!("{source}: {session:?}"))
+    }
+
+    /// With names in place of their numbers.
+    fn named(&self, mut text: String) -> String {
         while let Some(start) = text.find("NameId(") {
             let end = start + text[start..].find(')').expect("it is closed");
             let id: u32 = text[start + "NameId(".len()..end].parse().expect("a number");
