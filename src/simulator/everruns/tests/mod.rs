@@ -5,6 +5,7 @@ mod events;
 mod lists;
 mod recount;
 mod shapes;
+mod spans;
 
 use serde_json::Value;
 
