@@ -184,11 +184,15 @@ impl Sum {
     }
 }
 
-/// Tools that agents call. The last one needs a person's approval.
-pub(super) const TOOLS: [&str; 6] = ["bash", "web_fetch", "read_file", "mcp__crm/look-up.v2", "run_query", "refund"];
+/// Tools that agents call: those that any agent may call at any time, then the special ones.
+pub(super) const TOOLS: [&str; 7] =
+    ["bash", "web_fetch", "read_file", "mcp__crm/look-up.v2", "run_query", "refund", "spawn_subagent"];
 
-/// The tool that waits for an approval.
+/// The tool that waits for an approval; the ones before it need none.
 pub(super) const REFUND: usize = 5;
+
+/// The tool that starts a session and waits for it.
+pub(super) const SPAWN: usize = 6;
 
 /// One requested call.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 mod account;
 mod events;
+mod families;
 mod lists;
 mod recount;
 mod shapes;
