@@ -1,5 +1,7 @@
 //! Wires the parts together, starts them in order, watches over them, and stops them in reverse.
 
+mod push;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{Config, OtlpConfig, SourceConfig, Start};
+use crate::config::{Config, SourceConfig, Start};
 use crate::domain::{Clock, Span, Timestamp};
 use crate::engine::{Attached, Engine, EngineHandle, Entrant};
 use crate::ingest::limiter::Limiter;
@@ -23,11 +25,9 @@ use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
-use crate::push::{Destination, Protocol, Push, PushError};
+use crate::push::{Push, PushError};
 use crate::server::{About, App, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock};
-use crate::tls::Trust;
-use crate::views::otlp::Sender;
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{EngineLedger, Shelf, SourceWitness, StoreObserver};
 
@@ -104,11 +104,12 @@ pub struct Runtime {
     health: Arc<Health>,
     clock: Arc<dyn Clock>,
     url_file: Option<PathBuf>,
+    metrics: Option<Push>,
 }
 
 impl Runtime {
     /// Binds, opens and loads; whatever can be wrong here is said before anything runs.
-    pub async fn prepare(config: Config, manner: Manner) -> Result<Self, RuntimeError> {
+    pub async fn prepare(mut config: Config, manner: Manner) -> Result<Self, RuntimeError> {
         let mut listeners = Vec::new();
         for address in config.web.listen_addresses.iter().filter(|_| !manner.once) {
             listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
@@ -127,12 +128,32 @@ impl Runtime {
         let observer = Box::new(StoreObserver::new(instruments.clone(), &journal));
         let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, retention)?;
         health.restored();
+        let mut metrics = None;
+        if let Some(otlp) = config.otlp.take() {
+            let sender = push::sender(otlp.attributes, &config.storage.path)?;
+            let (shown, clock) = (Arc::clone(&shown), Arc::clone(&clock));
+            let of = |config| push::metrics(config, sender, shown, instruments.clone(), clock);
+            metrics = otlp.metrics.map(of).transpose()?;
+        }
         let engine = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || engine.run())
             .map_err(RuntimeError::Thread)?;
         let url_file = listeners.first().and_then(|listener| write_url(&config.storage.path, listener));
-        Ok(Self { config, manner, listeners, engine, handle, shown, journal, instruments, health, clock, url_file })
+        Ok(Self {
+            config,
+            manner,
+            listeners,
+            engine,
+            handle,
+            shown,
+            journal,
+            instruments,
+            health,
+            clock,
+            url_file,
+            metrics,
+        })
     }
 
     /// Where it listens, as URLs that work on this machine.
@@ -164,9 +185,8 @@ impl Runtime {
 
         let pushing = CancellationToken::new();
         let mut pushes = JoinSet::new();
-        if let Some(otlp) = self.config.otlp {
-            let push = push(otlp, Arc::clone(&self.shown), self.instruments.clone(), Arc::clone(&self.clock))?;
-            pushes.spawn(push.run(pushing.clone()));
+        if let Some(metrics) = self.metrics {
+            pushes.spawn(metrics.run(pushing.clone()));
         }
 
         let mut sources = JoinSet::new();
@@ -254,19 +274,6 @@ fn write_url(folder: &Path, listener: &TcpListener) -> Option<PathBuf> {
 /// A fingerprint that tells keys apart and from which none can be found again: it is far shorter than any key.
 fn key_print(config: &SourceConfig) -> u64 {
     xxh3_64(config.api_key.expose_secret().as_bytes()) & 0xffff_ffff
-}
-
-/// What pushes metrics, as the configuration wants it.
-fn push(
-    otlp: OtlpConfig,
-    shown: Arc<ArcSwap<Snapshot>>,
-    instruments: Instruments,
-    clock: Arc<dyn Clock>,
-) -> Result<Push, PushError> {
-    let OtlpConfig { metrics_url, headers, interval, timeout, gzip, attributes } = otlp;
-    let (protocol, trust) = (Protocol::Http, Trust::default());
-    let destination = Destination { url: metrics_url, protocol, headers, timeout, gzip, trust };
-    Push::new(&destination, interval, Sender { attributes }, shown, instruments, clock)
 }
 
 /// The account that a source watches, as its platform is told of it.

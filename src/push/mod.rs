@@ -7,9 +7,11 @@ mod client;
 mod failure;
 mod grpc;
 mod http;
+mod instance;
 mod metrics;
 mod retry;
 
 pub use client::{Client, Destination, Outcome, Protocol, PushError, Signal};
+pub use instance::instance_id;
 pub use metrics::Push;
 pub use retry::{Patience, retrying};

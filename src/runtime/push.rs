@@ -1,0 +1,46 @@
+//! What is sent to collectors, wired as the configuration wants it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::{OtlpDestination, OtlpMetrics, OtlpProtocol};
+use crate::domain::Clock;
+use crate::projection::Snapshot;
+use crate::push::{Destination, Protocol, Push, PushError, instance_id};
+use crate::telemetry::Instruments;
+use crate::views::otlp::Sender;
+
+/// What says who an instance is.
+const INSTANCE: &str = "service.instance.id";
+
+/// Who sends, the same for all signals and over restarts.
+pub(super) fn sender(mut attributes: Vec<(String, String)>, folder: &Path) -> Result<Sender, PushError> {
+    if !attributes.iter().any(|(name, _)| name == INSTANCE) {
+        attributes.push((INSTANCE.to_owned(), instance_id(folder)?));
+    }
+    Ok(Sender { attributes })
+}
+
+/// What pushes metrics.
+pub(super) fn metrics(
+    config: OtlpMetrics,
+    sender: Sender,
+    shown: Arc<ArcSwap<Snapshot>>,
+    instruments: Instruments,
+    clock: Arc<dyn Clock>,
+) -> Result<Push, PushError> {
+    let OtlpMetrics { destination: to, interval, temporality: _, histograms: _ } = config;
+    Push::new(&destination(to), interval, sender, shown, instruments, clock)
+}
+
+/// The same destination in the words of what sends.
+pub(super) fn destination(config: OtlpDestination) -> Destination {
+    let OtlpDestination { url, protocol, headers, timeout, gzip, trust } = config;
+    let protocol = match protocol {
+        OtlpProtocol::Http => Protocol::Http,
+        OtlpProtocol::Grpc => Protocol::Grpc,
+    };
+    Destination { url, protocol, headers, timeout, gzip, trust }
+}
