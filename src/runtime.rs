@@ -132,7 +132,7 @@ impl Runtime {
         if let Some(otlp) = config.otlp.take() {
             let sender = push::sender(otlp.attributes, &config.storage.path)?;
             let (shown, clock) = (Arc::clone(&shown), Arc::clone(&clock));
-            let of = |config| push::metrics(config, sender, shown, instruments.clone(), clock);
+            let of = |to| push::metrics(to, &config.storage.path, sender, shown, instruments.clone(), clock);
             metrics = otlp.metrics.map(of).transpose()?;
         }
         let engine = std::thread::Builder::new()

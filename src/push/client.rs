@@ -73,9 +73,9 @@ pub enum PushError {
     /// The client cannot be built.
     #[error("otlp: cannot set up the HTTP client: {0}")]
     Client(String),
-    /// Who sends cannot be kept.
+    /// What has to be remembered over restarts cannot be.
     #[error("otlp: cannot use {path}: {error}")]
-    Instance {
+    Kept {
         /// The file.
         path: String,
         /// What is wrong with it.

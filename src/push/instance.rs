@@ -15,7 +15,7 @@ const LONGEST: usize = 128;
 /// The id of the exporter on this folder; made and kept if there is none.
 pub fn instance_id(folder: &Path) -> Result<String, PushError> {
     let path = folder.join(FILE);
-    let failed = |error: io::Error| PushError::Instance { path: path.display().to_string(), error };
+    let failed = |error: io::Error| PushError::Kept { path: path.display().to_string(), error };
     match fs::read_to_string(&path) {
         Ok(text) => {
             let id = text.trim();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config::{OtlpDestination, OtlpMetrics, OtlpProtocol};
+use crate::config::{Histograms, OtlpDestination, OtlpMetrics, OtlpProtocol, Temporality};
 use crate::domain::Clock;
 use crate::projection::Snapshot;
-use crate::push::{Destination, Protocol, Push, PushError, instance_id};
+use crate::push::{Destination, Manner, Protocol, Push, PushError, instance_id};
 use crate::telemetry::Instruments;
 use crate::views::otlp::Sender;
 
@@ -26,13 +26,16 @@ pub(super) fn sender(mut attributes: Vec<(String, String)>, folder: &Path) -> Re
 /// What pushes metrics.
 pub(super) fn metrics(
     config: OtlpMetrics,
+    folder: &Path,
     sender: Sender,
     shown: Arc<ArcSwap<Snapshot>>,
     instruments: Instruments,
     clock: Arc<dyn Clock>,
 ) -> Result<Push, PushError> {
-    let OtlpMetrics { destination: to, interval, temporality: _, histograms: _ } = config;
-    Push::new(&destination(to), interval, sender, shown, instruments, clock)
+    let OtlpMetrics { destination: to, interval, temporality, histograms } = config;
+    let exponential = histograms == Histograms::Exponential;
+    let delta = (temporality == Temporality::Delta).then(|| folder.to_owned());
+    Push::new(&destination(to), Manner { interval, exponential, delta }, sender, shown, instruments, clock)
 }
 
 /// The same destination in the words of what sends.
