@@ -1,5 +1,7 @@
 //! Wires the parts together, starts them in order, watches over them, and stops them in reverse.
 
+mod push;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{Config, OtlpConfig, SourceConfig, Start};
+use crate::config::{Config, SourceConfig, Start};
 use crate::domain::{Clock, Span, Timestamp};
 use crate::engine::{Attached, Engine, EngineHandle, Entrant, Keep};
 use crate::ingest::limiter::Limiter;
@@ -23,13 +25,11 @@ use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
-use crate::push::{Destination, Protocol, Push, PushError};
+use crate::push::{Push, PushError, PushTraces};
 use crate::server::{About, App, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock};
-use crate::tls::Trust;
-use crate::views::otlp::Sender;
 use crate::views::prometheus::{Exposition, Hold};
-use crate::witness::{EngineLedger, Shelf, SourceWitness, StoreObserver};
+use crate::witness::{EngineLedger, Shelf, SourceWitness, SpanOutbox, StoreObserver};
 
 /// How often limits are asked for.
 const LIMITS_EVERY: Duration = Duration::from_secs(60);
@@ -104,11 +104,13 @@ pub struct Runtime {
     health: Arc<Health>,
     clock: Arc<dyn Clock>,
     url_file: Option<PathBuf>,
+    metrics: Option<Push>,
+    traces: Option<PushTraces<SpanOutbox>>,
 }
 
 impl Runtime {
     /// Binds, opens and loads; whatever can be wrong here is said before anything runs.
-    pub async fn prepare(config: Config, manner: Manner) -> Result<Self, RuntimeError> {
+    pub async fn prepare(mut config: Config, manner: Manner) -> Result<Self, RuntimeError> {
         let mut listeners = Vec::new();
         for address in config.web.listen_addresses.iter().filter(|_| !manner.once) {
             listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
@@ -123,16 +125,51 @@ impl Runtime {
         let policy =
             LabelPolicy { max_length: config.labels.max_length, max_series: config.labels.max_series_per_metric };
         let journal = Journal::open(&config.storage.path, policy)?;
-        let keep = Keep { sessions: Some(Span::from(config.storage.retention)), spans: None };
-        let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, false));
+        let otlp = config.otlp.take();
+        let to_traces = otlp.as_ref().and_then(|otlp| otlp.traces.as_ref());
+        let keep = Keep {
+            sessions: Some(Span::from(config.storage.retention)),
+            spans: to_traces.map(|to| to.outbox_limit as u64),
+        };
+        for source in &mut config.sources {
+            source.traces &= to_traces.is_some();
+        }
+        let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, to_traces.is_some()));
         let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
         health.restored();
+        let (mut metrics, mut traces) = (None, None);
+        if let Some(otlp) = otlp {
+            let sender = push::sender(otlp.attributes, &config.storage.path)?;
+            if let Some(to) = otlp.traces {
+                let outbox = SpanOutbox::new(journal.clone(), handle.clone(), engine.waiting_spans());
+                let (sender, shown) = (sender.clone(), Arc::clone(&shown));
+                traces = Some(push::traces(to, sender, shown, instruments.clone(), outbox)?);
+            }
+            if let Some(to) = otlp.metrics {
+                let (shown, clock) = (Arc::clone(&shown), Arc::clone(&clock));
+                metrics = Some(push::metrics(to, &config.storage.path, sender, shown, instruments.clone(), clock)?);
+            }
+        }
         let engine = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || engine.run())
             .map_err(RuntimeError::Thread)?;
         let url_file = listeners.first().and_then(|listener| write_url(&config.storage.path, listener));
-        Ok(Self { config, manner, listeners, engine, handle, shown, journal, instruments, health, clock, url_file })
+        Ok(Self {
+            config,
+            manner,
+            listeners,
+            engine,
+            handle,
+            shown,
+            journal,
+            instruments,
+            health,
+            clock,
+            url_file,
+            metrics,
+            traces,
+        })
     }
 
     /// Where it listens, as URLs that work on this machine.
@@ -164,9 +201,14 @@ impl Runtime {
 
         let pushing = CancellationToken::new();
         let mut pushes = JoinSet::new();
-        if let Some(otlp) = self.config.otlp {
-            let push = push(otlp, Arc::clone(&self.shown), self.instruments.clone(), Arc::clone(&self.clock))?;
-            pushes.spawn(push.run(pushing.clone()));
+        if let Some(metrics) = self.metrics {
+            pushes.spawn(metrics.run(pushing.clone()));
+        }
+
+        let sending = CancellationToken::new();
+        let mut senders = JoinSet::new();
+        if let Some(traces) = self.traces {
+            senders.spawn(traces.run(sending.clone()));
         }
 
         let mut sources = JoinSet::new();
@@ -208,6 +250,9 @@ impl Runtime {
         // Pollers first: then the engine has heard everything, commits it and ends; pages to the last.
         polling.cancel();
         while sources.join_next().await.is_some() {}
+        // Then spans, while there is an engine to take note of what was sent.
+        sending.cancel();
+        while senders.join_next().await.is_some() {}
         let engine = self.engine;
         let ended = tokio::task::spawn_blocking(move || engine.join()).await;
         if !matches!(ended, Ok(Ok(()))) {
@@ -256,22 +301,6 @@ fn key_print(config: &SourceConfig) -> u64 {
     xxh3_64(config.api_key.expose_secret().as_bytes()) & 0xffff_ffff
 }
 
-/// What pushes metrics, as the configuration wants it.
-fn push(
-    otlp: OtlpConfig,
-    shown: Arc<ArcSwap<Snapshot>>,
-    instruments: Instruments,
-    clock: Arc<dyn Clock>,
-) -> Result<Push, PushError> {
-    let OtlpConfig { metrics_url, headers, interval, timeout, gzip, attributes } = otlp;
-    let (protocol, trust) = (Protocol::Http, Trust::default());
-    let destination = Destination { url: metrics_url, protocol, headers, timeout, gzip, trust };
-    Push::new(&destination, interval, Sender { attributes }, shown, instruments, clock)
-}
-
-/// Whether sources are asked for what only traces need.
-const TRACES: bool = true;
-
 /// The account that a source watches, as its platform is told of it.
 pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
     let agents = config.agents.clone();
@@ -280,7 +309,7 @@ pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
         base_url: config.base_url.as_str().to_owned(),
         admits: Arc::new(move |agent| agents.admits(agent)),
         count_from,
-        traces: TRACES,
+        traces: config.traces,
     }
 }
 
@@ -329,8 +358,9 @@ impl SourcePart {
             count_from,
         };
         let capabilities = self.config.platform.capabilities;
+        let traced = self.config.traces.then(|| self.config.base_url.host().into());
         let abandon_turns_after = self.platform(count_from).abandon_turns_after();
-        let entrant = Entrant { record, capabilities, abandon_turns_after, traced: None };
+        let entrant = Entrant { record, capabilities, abandon_turns_after, traced };
         self.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)
     }
 

@@ -34,6 +34,13 @@ pub enum TlsError {
     Identity(rustls::Error),
 }
 
+impl TlsError {
+    /// Whether it is the private key that has to be looked at, not the certificate.
+    pub fn is_about_the_key(&self) -> bool {
+        matches!(self, Self::NoKey | Self::Identity(_))
+    }
+}
+
 /// Whom a connection trusts and who it says it is; by default what the system trusts, and nobody.
 #[derive(Clone, Default)]
 pub struct Trust {

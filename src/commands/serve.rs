@@ -30,7 +30,10 @@ pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -
 /// What is wrong before anything runs is for the operator to mend.
 pub(super) fn failed_to_start(error: RuntimeError) -> Failed {
     match error {
-        RuntimeError::Journal(_) | RuntimeError::Listen(_) | RuntimeError::OtherAccount { .. } => Failed::wrong(error),
+        RuntimeError::Journal(_)
+        | RuntimeError::Listen(_)
+        | RuntimeError::Push(_)
+        | RuntimeError::OtherAccount { .. } => Failed::wrong(error),
         other => Failed::running(other),
     }
 }

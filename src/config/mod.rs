@@ -27,7 +27,7 @@ pub use base_url::BaseUrl;
 pub use duration::parse_duration;
 pub use listen::ListenAddress;
 pub use load::load;
-pub use otlp::OtlpConfig;
+pub use otlp::{Histograms, OtlpConfig, OtlpDestination, OtlpMetrics, OtlpProtocol, OtlpTraces, Temporality};
 pub use problem::{ConfigError, Place, Problem, Problems};
 pub use settings::{LabelsConfig, StorageConfig, WebConfig};
 pub use source::{SourceConfig, Start};
@@ -43,7 +43,7 @@ pub struct Config {
     pub web: WebConfig,
     /// Limits on labels.
     pub labels: LabelsConfig,
-    /// Where metrics are pushed to, if anywhere.
+    /// What is sent to OpenTelemetry collectors, if anything.
     pub otlp: Option<OtlpConfig>,
 }
 

@@ -34,6 +34,14 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { place, message: message.into() });
     }
 
+    /// The same for what two readers of one setting may both find.
+    pub(super) fn refuse_once(&mut self, place: Place, message: impl Into<String>) {
+        let problem = Problem { place, message: message.into() };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
     /// Remembers a value that will be visible in labels, logs or on disk.
     pub(super) fn publish(&mut self, setting: &Setting) {
         self.seen.push((setting.place.clone(), setting.value.clone()));
@@ -75,6 +83,7 @@ fn contains_secret(value: &str, secret: &str) -> bool {
 }
 
 /// One scalar with its variables filled in. Deliberately without `Debug`: it may hold a key.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) place: Place,
     pub(super) value: String,

@@ -67,6 +67,8 @@ pub struct SourceConfig {
     pub request_timeout: Duration,
     /// How long between two complete reconciliations.
     pub sweep_interval: Duration,
+    /// Whether its sessions become spans, where spans are sent.
+    pub traces: bool,
 }
 
 /// A source together with where it was written.
@@ -104,6 +106,10 @@ pub(super) fn read_source(mut table: Table<'_>, reader: &mut Reader<'_>) -> Plac
         source.agents.allow = patterns(agents.list("allow", reader), reader);
         source.agents.deny = patterns(agents.list("deny", reader), reader);
         agents.close(reader);
+    }
+    let traces = |text: &str| choice(text, &[("true", true), ("false", false)]);
+    if let Some(traces) = table.value("traces", reader, traces) {
+        source.traces = traces;
     }
     table.close(reader);
     Placed { place, source }
@@ -194,6 +200,7 @@ pub(super) fn with_defaults(platform: &'static Descriptor) -> SourceConfig {
         concurrency: CONCURRENCY,
         request_timeout: REQUEST_TIMEOUT,
         sweep_interval: SWEEP_INTERVAL,
+        traces: true,
     }
 }
 

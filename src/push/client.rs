@@ -73,6 +73,14 @@ pub enum PushError {
     /// The client cannot be built.
     #[error("otlp: cannot set up the HTTP client: {0}")]
     Client(String),
+    /// What has to be remembered over restarts cannot be.
+    #[error("otlp: cannot use {path}: {error}")]
+    Kept {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: std::io::Error,
+    },
     /// TLS cannot be set up.
     #[error("otlp: {0}")]
     Tls(#[from] TlsError),

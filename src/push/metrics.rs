@@ -1,8 +1,9 @@
-//! Sends metrics to an OpenTelemetry collector, again and again, and says how that went.
+//! Sends what is shown, again and again.
 //!
 //! Nothing waits for it: it reads the snapshot that is shown, as a scrape does. What a collector does not take now is
-//! told anew with the next message, since all numbers are totals; so nothing is stored for it.
+//! told anew with the next message: totals as they are by then, or all that came since the last message that was taken.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Destination, Outcome, PushError, Signal};
+use super::delta::Deltas;
 use super::retry::{Patience, retrying};
 use crate::domain::{Clock, Timestamp};
 use crate::projection::Snapshot;
@@ -25,13 +27,30 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The signal's name, as a label.
 const SIGNAL: &str = Signal::Metrics.name();
 
+/// How metrics are told.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// How often.
+    pub interval: Duration,
+    /// Whether distributions are told in buckets that grow exponentially.
+    pub exponential: bool,
+    /// Where it is kept what was told, if not totals are told but what came since.
+    pub delta: Option<PathBuf>,
+}
+
 /// Sends what is shown.
 pub struct Push {
     client: Client,
-    interval: Duration,
-    sender: Sender,
-    shown: Arc<ArcSwap<Snapshot>>,
+    manner: Manner,
+    deltas: Option<Deltas>,
+    shown: Shown,
     instruments: Instruments,
+}
+
+/// What there is to tell.
+struct Shown {
+    sender: Sender,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     clock: Arc<dyn Clock>,
     started: Timestamp,
 }
@@ -40,21 +59,22 @@ impl Push {
     /// Ready to send; nothing is sent yet.
     pub fn new(
         destination: &Destination,
-        interval: Duration,
+        manner: Manner,
         sender: Sender,
-        shown: Arc<ArcSwap<Snapshot>>,
+        snapshot: Arc<ArcSwap<Snapshot>>,
         instruments: Instruments,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PushError> {
         let client = Client::new(destination, Signal::Metrics)?;
+        let deltas = manner.delta.as_deref().map(Deltas::open).transpose()?;
         instruments.register_signal(SIGNAL);
         let started = clock.now();
-        Ok(Self { client, interval, sender, shown, instruments, clock, started })
+        Ok(Self { client, manner, deltas, shown: Shown { sender, snapshot, clock, started }, instruments })
     }
 
     /// Sends in every interval until told to stop, and once more then.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let mut tick = interval(self.interval);
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut tick = interval(self.manner.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first one comes at once, when there is nothing to tell yet.
         tick.tick().await;
@@ -63,32 +83,102 @@ impl Push {
                 () = shutdown.cancelled() => break,
                 _ = tick.tick() => {}
             }
-            let deadline = Instant::now() + self.interval;
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                () = self.send_all(deadline) => {}
-            }
+            self.send_all(Instant::now() + self.manner.interval, &shutdown).await;
         }
-        if timeout(LAST_WORDS, self.send_all(Instant::now() + LAST_WORDS)).await.is_err() {
+        let last = Instant::now() + LAST_WORDS;
+        if timeout(LAST_WORDS, self.send_all(last, &CancellationToken::new())).await.is_err() {
             tracing::warn!("the last metrics did not reach the collector in time");
+        } else if let Some(deltas) = self.deltas.filter(|deltas| deltas.next().is_none()) {
+            // What was refused is told after the next start.
+            saved(&deltas).await;
         }
     }
 
-    async fn send_all(&self, deadline: Instant) {
-        let messages = {
-            let snapshot = self.shown.load();
-            metrics(&snapshot, &self.instruments.gather(), &self.sender, self.started, self.clock.now())
-        };
-        for message in messages {
-            self.send(&message, deadline).await;
+    async fn send_all(&mut self, deadline: Instant, stop: &CancellationToken) {
+        let sending = Sending { client: &self.client, instruments: &self.instruments, deadline, stop };
+        match &mut self.deltas {
+            None => {
+                for message in self.shown.messages(&self.instruments) {
+                    sending.send(&message).await;
+                }
+            }
+            Some(deltas) => {
+                if !sending.send_pending(deltas).await {
+                    return;
+                }
+                for message in self.shown.messages(&self.instruments) {
+                    deltas.add(message);
+                }
+                if !saved(deltas).await {
+                    while deltas.next().is_some() {
+                        deltas.dropped();
+                    }
+                    self.instruments.push_failed(SIGNAL, "not written down");
+                    return;
+                }
+                sending.send_pending(deltas).await;
+            }
         }
+    }
+}
+
+impl Shown {
+    fn messages(&self, instruments: &Instruments) -> Vec<ExportMetricsServiceRequest> {
+        let snapshot = self.snapshot.load();
+        metrics(&snapshot, &instruments.gather(), &self.sender, self.started, self.clock.now())
+    }
+}
+
+/// What was sent must be known after a kill, or it would be sent twice.
+async fn saved(deltas: &Deltas) -> bool {
+    match tokio::task::spawn_blocking(deltas.saving()).await {
+        Ok(Ok(())) => true,
+        failed => {
+            let error = match failed {
+                Ok(Err(error)) => error.to_string(),
+                _ => "the thread broke off".to_owned(),
+            };
+            tracing::warn!(
+                error,
+                "cannot write down which metrics are sent, so they wait; is the storage folder full?"
+            );
+            false
+        }
+    }
+}
+
+/// One round of messages.
+struct Sending<'a> {
+    client: &'a Client,
+    instruments: &'a Instruments,
+    deadline: Instant,
+    /// Ends it early; only waiting for the collector is broken off.
+    stop: &'a CancellationToken,
+}
+
+impl Sending<'_> {
+    /// Sends what waits, in order. `false` if something still does.
+    async fn send_pending(&self, deltas: &mut Deltas) -> bool {
+        while let Some(message) = deltas.next() {
+            match self.send(message).await {
+                Outcome::Accepted { .. } => deltas.taken(),
+                Outcome::Refused { .. } => deltas.dropped(),
+                Outcome::Retry { .. } => return false,
+            }
+        }
+        true
     }
 
     /// One message, until it is taken or refused, or the next one is due.
-    async fn send(&self, message: &ExportMetricsServiceRequest, deadline: Instant) {
-        let patience = Patience { attempts: Some(ATTEMPTS), until: Some(deadline) };
+    async fn send(&self, message: &ExportMetricsServiceRequest) -> Outcome {
+        let patience = Patience { attempts: Some(ATTEMPTS), until: Some(self.deadline) };
         let failed = |reason| self.instruments.push_failed(SIGNAL, reason);
-        match retrying(patience, failed, || self.client.send_metrics(message)).await {
+        let outcome = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Outcome::Retry { after: None, reason: "stopped" },
+            outcome = retrying(patience, failed, || self.client.send_metrics(message)) => outcome,
+        };
+        match outcome {
             Outcome::Accepted { rejected, .. } => {
                 self.instruments.pushed(SIGNAL, points(message).saturating_sub(rejected), rejected);
                 if rejected > 0 {
@@ -100,9 +190,10 @@ impl Push {
                 self.instruments.push_failed(SIGNAL, reason);
             }
             Outcome::Retry { reason, .. } => {
-                tracing::warn!(reason, "metrics could not be sent; the next ones tell the same totals");
+                tracing::warn!(reason, "metrics could not be sent; the next ones make up for it");
             }
         }
+        outcome
     }
 }
 
@@ -113,6 +204,7 @@ fn points(message: &ExportMetricsServiceRequest) -> u64 {
         Some(Data::Sum(sum)) => sum.data_points.len(),
         Some(Data::Gauge(gauge)) => gauge.data_points.len(),
         Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
         _ => 0,
     };
     metrics.map(|metric| count(&metric.data) as u64).sum()

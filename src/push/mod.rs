@@ -4,14 +4,18 @@
 //! message is repeated. What is sent when, and what is remembered of it, is the signal's own matter.
 
 mod client;
+mod delta;
 mod failure;
 mod grpc;
 mod http;
+mod instance;
 mod metrics;
 mod retry;
+mod totals;
 mod traces;
 
 pub use client::{Client, Destination, Outcome, Protocol, PushError, Signal};
-pub use metrics::Push;
+pub use instance::instance_id;
+pub use metrics::{Manner, Push};
 pub use retry::{Patience, retrying};
 pub use traces::{Outbox, PushTraces};

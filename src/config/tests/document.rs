@@ -15,7 +15,12 @@ sources:
 storage: {nobody: 1}
 web: {nobody: 1}
 labels: {nobody: 1}
-otlp: {nobody: 1, endpoint: http://localhost:4318}
+otlp:
+  nobody: 1
+  endpoint: http://localhost:4318
+  tls: {nobody: 1}
+  metrics: {nobody: 1, tls: {nobody: 1}}
+  traces: {nobody: 1, tls: {nobody: 1}}
 ";
 
 /// Full paths of all accepted keys, `sources[].name` for what is in every source.

@@ -21,6 +21,7 @@ sources:
     concurrency: 8
     request_timeout: 30s
     sweep_interval: 1h
+    traces: true
     start: now
 storage:
   path: ./data
@@ -32,6 +33,26 @@ web:
 labels:
   max_series_per_metric: 2000
   max_length: 100
+otlp:
+  endpoint: http://localhost:4318
+  protocol: http/protobuf
+  headers: authorization=Bearer ${HAI_API_KEY}
+  timeout: 10s
+  compression: none
+  interval: 60s
+  service_name: agents
+  resource_attributes: a=b
+  self_traces: false
+  metrics:
+    enabled: true
+    endpoint: http://localhost:4318/v1/metrics
+    headers: authorization=Bearer ${HAI_API_KEY}
+    temporality: cumulative
+    histograms: explicit
+  traces:
+    endpoint: http://localhost:4318/v1/traces
+    outbox_limit: 100000
+    batch: 512
 ";
 
 /// What is printed about a file: its problems, or the configuration, in every form there is.
@@ -77,7 +98,7 @@ fn the_complete_file_is_valid_and_its_debug_output_hides_the_key() {
 #[test]
 fn in_place_of_every_value() {
     let lines = value_lines();
-    assert_eq!(lines.len(), 20, "a line per setting");
+    assert_eq!(lines.len(), 38, "a line per setting");
     for (index, key) in lines {
         for value in [
             SECRET.to_owned(),
@@ -189,7 +210,10 @@ fn in_flags_and_variables() {
 
 #[test]
 fn a_key_file_is_named_only_when_it_looks_like_a_path() {
-    let error = |value: &str| Case::new(&with_line(4, &format!("    api_key_file: {value}"))).error();
+    let error = |value: &str| {
+        let text = with_line(4, &format!("    api_key_file: {value}"));
+        Case::new(&text).with("HAI_API_KEY", "hk-1").error()
+    };
     assert_eq!(
         error("/run/secrets/hai"),
         "exporter.yaml:5: sources[0].api_key_file: /run/secrets/hai: cannot read the key file: \

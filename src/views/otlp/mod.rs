@@ -46,7 +46,7 @@ pub fn metrics(
     now: Timestamp,
 ) -> Vec<ExportMetricsServiceRequest> {
     let mut metrics = points::folded(snapshot, now);
-    metrics.extend(points::of_snapshot(snapshot, now));
+    metrics.extend(points::of_snapshot(snapshot, started, now));
     metrics.extend(points::instruments(own, started, now));
     let mut messages = Vec::new();
     let mut batch = Vec::new();

@@ -113,11 +113,13 @@ fn labels(snapshot: &Snapshot, family: &Family, head: &Head) -> Vec<KeyValue> {
 }
 
 /// The accounts' limits, and how full the metrics are.
-pub(super) fn of_snapshot(snapshot: &Snapshot, now: Timestamp) -> Vec<Metric> {
+pub(super) fn of_snapshot(snapshot: &Snapshot, started: Timestamp, now: Timestamp) -> Vec<Metric> {
     let mut metrics = Vec::new();
     let mut add = |name: &str, values: Vec<(Vec<KeyValue>, u64)>| {
         let row = catalog::find(name).expect("a test compares these names with the metrics page");
-        let points = values.into_iter().map(|(labels, value)| point(labels, whole(value), None, now)).collect();
+        // What is counted here is counted by the process.
+        let start = is_sum(row).then_some(started);
+        let points = values.into_iter().map(|(labels, value)| point(labels, whole(value), start, now)).collect();
         metrics.extend(numbers(row, points));
     };
     let watched = || snapshot.sources.iter().filter(|source| source.attached);
