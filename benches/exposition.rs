@@ -29,9 +29,9 @@ fn snapshot(series: usize) -> Snapshot {
     };
     let histograms = series / 100;
     for i in 0..histograms {
-        families.observe(Metric::ToolCallDuration, key(i), Span::from_micros(123_456 * i as u64), BORN);
+        families.observe(Metric::ToolCallDuration, key(i), 123_456 * i as u64, BORN, None);
     }
-    let lines = Metric::ToolCallDuration.bounds().len() + 3;
+    let lines = Metric::ToolCallDuration.kind().width() + 1;
     for i in 0..series - histograms * lines {
         families.add(counters[i % counters.len()], key(i / counters.len()), 1_000_003 * i as u64, BORN);
     }

@@ -8,24 +8,28 @@
 //! addition, and a fold of the same facts is the same to the last digit: that is what lets totals be checked.
 
 mod attention;
+mod distribution;
 mod family;
 mod fold;
 mod intake;
 mod invariants;
 mod metric;
 mod names;
+mod native;
 mod session;
 mod snapshot;
 mod standing;
 mod state;
 mod vocabulary;
 
+pub use distribution::{Distribution, Example, Exemplar};
 pub use family::{Families, Family, Head, SeriesKey};
 pub use fold::Fold;
 pub use intake::{Entry, IntakeError};
 pub use invariants::{INVARIANTS, Invariant, broken_invariants};
-pub use metric::{Dimension, Kind, Metric};
+pub use metric::{Buckets, Dimension, Kind, Measure, Metric};
 pub use names::{LabelPolicy, Names, OVERFLOW, UNKNOWN};
+pub use native::{Native, SCHEMA};
 pub use session::{LoopState, OpenCall, Progress, Reasoning, Run, Session, SessionHead, Turn};
 pub use snapshot::{Snapshot, SourceView};
 pub use state::{Changes, SourceRecord, State};

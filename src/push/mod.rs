@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{Clock, Timestamp};
 use crate::projection::Snapshot;
 use crate::telemetry::Instruments;
-use crate::views::otlp::{Sender, metrics};
+use crate::views::otlp::{Options, Sender, metrics};
 
 /// Attempts at one message.
 const ATTEMPTS: u32 = 4;
@@ -140,7 +140,8 @@ impl Push {
     async fn send_all(&self, deadline: Instant) {
         let messages = {
             let snapshot = self.shown.load();
-            metrics(&snapshot, &self.instruments.gather(), &self.sender, self.started, self.clock.now())
+            let own = self.instruments.gather();
+            metrics(&snapshot, &own, &self.sender, Options::default(), self.started, self.clock.now())
         };
         for message in messages {
             self.send(&message, deadline).await;

@@ -59,7 +59,7 @@ fn snapshot() -> Snapshot {
             }
         }
         match metric.kind() {
-            Kind::Histogram(_) => families.observe(metric, key, Span::from_secs(7), Timestamp::default()),
+            Kind::Histogram(_) => families.observe(metric, key, 7_000_000, Timestamp::default(), None),
             Kind::Time => families.raise(metric, key, NOW.minus(Span::from_secs(65)), Timestamp::default()),
             _ => families.add(metric, key, 1_234_567_891, Timestamp::default()),
         }

@@ -168,8 +168,7 @@ impl<'a> Fold<'a> {
         session.started_at = Some(started_at);
         if self.counts(session, started_at) {
             let queued = self.span(session, session.created_at, started_at);
-            let key = self.key(session, [Names::NONE; 2]);
-            self.families.observe(Metric::SessionQueue, key, queued, self.now);
+            self.observe(session, Metric::SessionQueue, [Names::NONE; 2], queued.micros());
         }
     }
 
@@ -291,11 +290,12 @@ impl<'a> Fold<'a> {
             } else {
                 session.run.began.or(session.started_at)
             };
-            let key = self.key(session, [word, Names::NONE]);
+            let labels = [word, Names::NONE];
             if let Some(began) = began {
                 let took = self.span(session, began, finished_at);
-                self.families.observe(Metric::SessionDuration, key, took, self.now);
+                self.observe(session, Metric::SessionDuration, labels, took.micros());
             }
+            let key = self.key(session, labels);
             self.families.raise(Metric::LastFinished, key, finished_at, self.now);
         }
         session.status = status;
@@ -356,6 +356,12 @@ impl<'a> Fold<'a> {
 
     fn add(&mut self, session: &Session, metric: Metric, labels: [NameId; 2], amount: u64) {
         self.families.add(metric, self.key(session, labels), amount, self.now);
+    }
+
+    /// One observation of a histogram, in the whole numbers that it is kept in.
+    fn observe(&mut self, session: &Session, metric: Metric, labels: [NameId; 2], value: u64) {
+        let trace = None;
+        self.families.observe(metric, self.key(session, labels), value, self.now, trace);
     }
 
     fn of_source(&mut self, session: &Session, metric: Metric, amount: u64) {

@@ -56,8 +56,7 @@ impl Fold<'_> {
             return;
         }
         if let Some(took) = took.or_else(|| open.map(|open| self.span(session, open.began, at))) {
-            let key = self.key(session, [call.tool, Names::NONE]);
-            self.families.observe(Metric::ToolCallDuration, key, took, self.now);
+            self.observe(session, Metric::ToolCallDuration, [call.tool, Names::NONE], took.micros());
         }
         if let Some(error) = error {
             self.add(session, Metric::ToolCallFailures, [call.tool, error], 1);

@@ -123,8 +123,7 @@ impl Fold<'_> {
     }
 
     fn observe_turn(&mut self, session: &Session, outcome: TurnOutcome, took: Span) {
-        let key = self.key(session, [self.words.outcome(outcome), Names::NONE]);
-        self.families.observe(Metric::TurnDuration, key, took, self.now);
+        self.observe(session, Metric::TurnDuration, [self.words.outcome(outcome), Names::NONE], took.micros());
     }
 }
 

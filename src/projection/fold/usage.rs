@@ -68,8 +68,7 @@ impl Fold<'_> {
         let model = if let [only] = moved { *only } else { self.words.unknown };
         for took in std::mem::take(&mut session.loop_state.answered) {
             if self.counts(session, at) {
-                let key = self.key(session, [model, Names::NONE]);
-                self.families.observe(Metric::ModelCallDuration, key, took, self.now);
+                self.observe(session, Metric::ModelCallDuration, [model, Names::NONE], took.micros());
             }
         }
     }
@@ -120,14 +119,31 @@ impl Fold<'_> {
         }
         for (metric, span) in [(Metric::ModelCallDuration, call.took), (Metric::TimeToFirstToken, call.first_token)] {
             if let Some(span) = span {
-                let key = self.key(session, labels);
-                self.families.observe(metric, key, span, self.now);
+                self.observe(session, metric, labels, span.micros());
             }
         }
+        self.observe_call(session, model, call);
         self.add_tokens(session, model, call.usage.tokens);
         if let Some(NanoUsd(cost)) = call.usage.cost.filter(|cost| cost.0 > 0) {
             let basis = if call.estimated { self.words.estimated_basis } else { self.words.platform_basis };
             self.add(session, Metric::Cost, [model, basis], cost);
+        }
+    }
+
+    /// The same once more, as OpenTelemetry's instruments of single calls have it. Without a vendor's name the label
+    /// stays empty, and the platform stands in for it where it is shown.
+    fn observe_call(&mut self, session: &Session, model: NameId, call: &ModelCall<NameId>) {
+        let labels = [model, call.provider.unwrap_or(Names::NONE)];
+        let Tokens { input, output, .. } = call.usage.tokens;
+        // No tokens are also what a platform tells that does not know.
+        for (metric, tokens) in [(Metric::CallInputTokens, input), (Metric::CallOutputTokens, output)] {
+            if tokens > 0 {
+                self.observe(session, metric, labels, tokens);
+            }
+        }
+        if let Some(took) = call.took {
+            let metric = if call.error.is_some() { Metric::FailedCallDuration } else { Metric::CallDuration };
+            self.observe(session, metric, labels, took.micros());
         }
     }
 
