@@ -253,8 +253,24 @@ fn what_is_pushed_is_what_is_scraped() {
     let names = |samples: &Samples| -> HashSet<String> {
         samples.keys().map(|key| key.split('{').next().expect("a name").to_owned()).collect()
     };
-    assert_eq!(names(&received.samples), names(&scraped(&page)));
     let told = scraped(&page);
+    let (gen_ai, rest): (Samples, Samples) =
+        received.samples.clone().into_iter().partition(|(name, _)| name.starts_with("gen_ai_"));
+    assert_eq!(names(&rest), names(&told));
+    // The GenAI instruments are pushed only, and tell of the same calls.
+    let sum = |samples: &Samples, name: &str, with: &str| -> f64 {
+        let all = samples.iter().filter(|(key, _)| key.starts_with(&format!("{name}{{")) && key.contains(with));
+        all.map(|(_, value)| value).sum()
+    };
+    for (theirs, with, ours) in [
+        ("gen_ai_client_token_usage_sum", "\"input\"", "agent_input_tokens_total"),
+        ("gen_ai_client_token_usage_sum", "\"output\"", "agent_output_tokens_total"),
+        ("gen_ai_client_operation_duration_seconds_count", "", "agent_model_call_duration_seconds_count"),
+        ("gen_ai_client_operation_duration_seconds_count", "\"_OTHER\"", "agent_model_call_failures_total"),
+    ] {
+        let (pushed, shown) = (sum(&gen_ai, theirs, with), sum(&told, ours, ""));
+        assert!(pushed > 0.0 && pushed == shown, "{theirs} {with}: {pushed}, {ours}: {shown}");
+    }
     let failures = |reason: &str| {
         told.iter().find(|(name, _)| name.starts_with("agent_session_exporter_otlp_failures") && name.contains(reason))
     };

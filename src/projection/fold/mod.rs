@@ -5,6 +5,7 @@ mod trace;
 mod turn;
 mod usage;
 
+use super::distribution::Exemplar;
 use super::family::{Families, SeriesKey};
 use super::metric::Metric;
 use super::names::Names;
@@ -187,8 +188,7 @@ impl<'a> Fold<'a> {
         session.started_at = Some(started_at);
         if self.counts(session, started_at) {
             let queued = self.span(session, session.created_at, started_at);
-            let key = self.key(session, [Names::NONE; 2]);
-            self.families.observe(Metric::SessionQueue, key, queued, self.now);
+            self.observe(session, Metric::SessionQueue, [Names::NONE; 2], queued.micros(), None);
         }
     }
 
@@ -225,7 +225,7 @@ impl<'a> Fold<'a> {
         self.enter(session, status, at);
         match status {
             Status::Running if session.turn().is_none() => self.open_turn(session, None, at),
-            Status::Idle => self.close_turn(session, TurnOutcome::Completed, at, None, None),
+            Status::Idle => drop(self.close_turn(session, TurnOutcome::Completed, at, None, None)),
             _ => {}
         }
     }
@@ -290,17 +290,17 @@ impl<'a> Fold<'a> {
         });
         let outcome = TurnOutcome::of_ending(status);
         let never_ran = session.run.began.is_none() && session.turn().is_none();
-        if never_ran && matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut) {
+        let seen = if never_ran && matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut) {
             // It was to work and could not even begin: a turn of no length.
             self.open_turn(session, None, finished_at);
-            if let Some(turn) = session.open_turns.pop() {
-                self.turn_over(session, turn, TurnEnd { outcome, error, verdict: None, at: finished_at });
-            }
+            let turn = session.open_turns.pop().expect("it was just begun");
+            let seen = self.turn_over(session, turn, TurnEnd { outcome, error, verdict: None, at: finished_at });
             self.finish_turn(session, outcome, finished_at, error);
+            seen
         } else {
             let turn_end = session.run.stream_end.map_or(finished_at, |(_, at)| at);
-            self.close_turn(session, outcome, turn_end, error, verdict);
-        }
+            self.close_turn(session, outcome, turn_end, error, verdict)
+        };
         if self.counts(session, finished_at) {
             let word = self.words.status(status);
             self.add(session, Metric::SessionsFinished, [word, Names::NONE], 1);
@@ -310,11 +310,12 @@ impl<'a> Fold<'a> {
             } else {
                 session.run.began.or(session.started_at)
             };
-            let key = self.key(session, [word, Names::NONE]);
+            let labels = [word, Names::NONE];
             if let Some(began) = began {
                 let took = self.span(session, began, finished_at);
-                self.families.observe(Metric::SessionDuration, key, took, self.now);
+                self.observe(session, Metric::SessionDuration, labels, took.micros(), seen);
             }
+            let key = self.key(session, labels);
             self.families.raise(Metric::LastFinished, key, finished_at, self.now);
         }
         session.status = status;
@@ -379,6 +380,11 @@ impl<'a> Fold<'a> {
 
     fn add(&mut self, session: &Session, metric: Metric, labels: [NameId; 2], amount: u64) {
         self.families.add(metric, self.key(session, labels), amount, self.now);
+    }
+
+    /// One observation of a histogram, in the whole numbers that it is kept in, and the span that it was made in.
+    fn observe(&mut self, session: &Session, metric: Metric, labels: [NameId; 2], value: u64, seen: Option<Exemplar>) {
+        self.families.observe(metric, self.key(session, labels), value, self.now, seen);
     }
 
     fn of_source(&mut self, session: &Session, metric: Metric, amount: u64) {

@@ -87,10 +87,9 @@ impl Fold<'_> {
         if !counts {
             return;
         }
-        self.call_over(session, &told, error, at, false);
+        let seen = self.call_over(session, &told, error, at, false);
         if let Some(took) = took.or_else(|| open.as_ref().map(|open| self.span(session, open.began, at))) {
-            let key = self.key(session, [call.tool, Names::NONE]);
-            self.families.observe(Metric::ToolCallDuration, key, took, self.now);
+            self.observe(session, Metric::ToolCallDuration, [call.tool, Names::NONE], took.micros(), seen);
         }
         if let Some(error) = error {
             self.add(session, Metric::ToolCallFailures, [call.tool, error], 1);

@@ -5,6 +5,7 @@
 
 use super::Fold;
 use crate::domain::{ModelCall, NameId, Named, Span, SpanId, SpanNames, Timestamp, TraceContext, TurnOutcome, Verdict};
+use crate::projection::distribution::Exemplar;
 use crate::projection::session::{OpenCall, Session, Turn};
 use crate::projection::span::{ChatWork, TraceSpan, TurnWork, Work};
 use crate::projection::trace::{Answered, Happening, SpanRef, Stretch, TurnRef};
@@ -57,17 +58,7 @@ impl Fold<'_> {
         Stretch { span, turn: session.turn().map(|turn| turn.id), began, until: began }
     }
 
-    /// The context of a span that will be told, where spans are.
-    pub(super) fn context(&self, turn: TurnRef, span: SpanRef) -> Option<TraceContext> {
-        let names = self.tracer.as_ref()?.names;
-        Some(TraceContext { trace: turn.context(names).trace, span: span.id(names) })
-    }
-
-    /// The context of a turn's span, where spans are told.
-    pub(super) fn turn_context(&self, turn: TurnRef) -> Option<TraceContext> {
-        Some(turn.context(self.tracer.as_ref()?.names))
-    }
-
+    /// Tells a span below a turn's; gives where it can be looked at, if it is told.
     fn tell(
         &mut self,
         session: &Session,
@@ -76,29 +67,32 @@ impl Fold<'_> {
         below: Option<SpanRef>,
         times: Times,
         work: Work,
-    ) {
+    ) -> Option<Exemplar> {
         if !self.counts(session, times.ended) {
-            return;
+            return None;
         }
-        let Some(tracer) = &mut self.tracer else { return };
+        let tracer = self.tracer.as_mut()?;
         let own = turn.context(tracer.names);
+        let context = TraceContext { trace: own.trace, span: span.id(tracer.names) };
         tracer.spans.push(TraceSpan {
             source: session.source,
             session: session.id.clone(),
             agent: session.agent,
-            context: TraceContext { trace: own.trace, span: span.id(tracer.names) },
+            context,
             parent: Some(below.map_or(own.span, |below| below.id(tracer.names))),
             began: times.began.min(times.ended),
             ended: times.ended,
             cut_off: times.cut_off,
             work,
         });
+        Some(Exemplar { context, at: times.ended })
     }
 
     fn tell_stretch(&mut self, session: &Session, stretch: &Stretch, cut_off: bool, work: Work) {
         let Some(turn) = stretch.turn else { return };
         let times = Times { began: stretch.began, ended: stretch.until.max(stretch.began), cut_off };
-        self.tell(session, turn, stretch.span, None, times, work);
+        // Nothing is observed of it.
+        let _ = self.tell(session, turn, stretch.span, None, times, work);
     }
 
     /// A step is over when the next one begins, or its turn ends.
@@ -146,8 +140,14 @@ impl Fold<'_> {
     }
 
     /// A model call that was told by itself.
-    pub(super) fn chat_over(&mut self, session: &Session, call: &ModelCall<NameId>, span: SpanRef, at: Timestamp) {
-        let Some(turn) = session.turn().map(|turn| turn.id) else { return };
+    pub(super) fn chat_over(
+        &mut self,
+        session: &Session,
+        call: &ModelCall<NameId>,
+        span: SpanRef,
+        at: Timestamp,
+    ) -> Option<Exemplar> {
+        let turn = session.turn()?.id;
         let reason = session.loop_state.reasoning.stretch.filter(|reason| reason.turn == Some(turn));
         let began = match (call.took, reason) {
             (Some(took), _) => at.minus(took),
@@ -166,14 +166,14 @@ impl Fold<'_> {
             error: call.error,
         };
         let times = Times { began, ended: at, cut_off: false };
-        self.tell(session, turn, span, reason.map(|reason| reason.span), times, Work::Chat(Box::new(work)));
+        self.tell(session, turn, span, reason.map(|reason| reason.span), times, Work::Chat(Box::new(work)))
     }
 
     /// A model's answer of which is known by now what it was, as far as it ever will be.
-    pub(super) fn answer_known(&mut self, session: &Session, answered: &Answered, work: ChatWork) {
-        let Some(turn) = answered.step.turn else { return };
+    pub(super) fn answer_known(&mut self, session: &Session, answered: &Answered, work: ChatWork) -> Option<Exemplar> {
+        let turn = answered.step.turn?;
         let times = Times { began: answered.began, ended: answered.ended, cut_off: false };
-        self.tell(session, turn, answered.chat(), Some(answered.step.span), times, Work::Chat(Box::new(work)));
+        self.tell(session, turn, answered.chat(), Some(answered.step.span), times, Work::Chat(Box::new(work)))
     }
 
     /// A tool call is over: when its end is told, or its turn ends.
@@ -184,15 +184,15 @@ impl Fold<'_> {
         error: Option<NameId>,
         at: Timestamp,
         cut_off: bool,
-    ) {
-        let Some(turn) = call.turn else { return };
+    ) -> Option<Exemplar> {
+        let turn = call.turn?;
         // A call is counted when it begins.
         if cut_off && !self.counts(session, call.began) {
-            return;
+            return None;
         }
         let times = Times { began: call.began, ended: at, cut_off };
         let work = Work::Tool { tool: call.tool, call: call.id.clone(), error };
-        self.tell(session, turn, call.span, call.below, times, work);
+        self.tell(session, turn, call.span, call.below, times, work)
     }
 
     /// Something that happened in the turn that the session is in.
@@ -203,7 +203,7 @@ impl Fold<'_> {
     }
 
     /// A turn is over: what it left open is told as cut off, then the turn itself.
-    pub(super) fn turn_over(&mut self, session: &mut Session, turn: Turn, end: TurnEnd) {
+    pub(super) fn turn_over(&mut self, session: &mut Session, turn: Turn, end: TurnEnd) -> Option<Exemplar> {
         let is_of = |of: Option<TurnRef>| of == Some(turn.id);
         if session.loop_state.step.is_some_and(|step| is_of(step.turn)) {
             self.step_over(session);
@@ -224,14 +224,20 @@ impl Fold<'_> {
         }
         let previous = session.last_turn.filter(|last| last.number != turn.id.number);
         session.last_turn = Some(turn.id);
-        self.tell_turn(session, turn, previous, end);
+        self.tell_turn(session, turn, previous, end)
     }
 
-    fn tell_turn(&mut self, session: &Session, turn: Turn, previous: Option<TurnRef>, end: TurnEnd) {
+    fn tell_turn(
+        &mut self,
+        session: &Session,
+        turn: Turn,
+        previous: Option<TurnRef>,
+        end: TurnEnd,
+    ) -> Option<Exemplar> {
         if !self.counts(session, end.at) {
-            return;
+            return None;
         }
-        let Some(tracer) = &mut self.tracer else { return };
+        let tracer = self.tracer.as_mut()?;
         let names = tracer.names;
         let own = turn.id.context(names);
         let (context, parent, began) = match turn.abandoned {
@@ -272,5 +278,6 @@ impl Fold<'_> {
             cut_off: end.outcome == TurnOutcome::Abandoned,
             work: Work::Turn(Box::new(work)),
         });
+        Some(Exemplar { context, at: end.at })
     }
 }

@@ -3,6 +3,7 @@
 use super::Fold;
 use super::trace::TurnEnd;
 use crate::domain::{NameId, Span, Timestamp, TurnKey, TurnOutcome, Verdict};
+use crate::projection::distribution::Exemplar;
 use crate::projection::metric::Metric;
 use crate::projection::names::Names;
 use crate::projection::session::{LoopState, Session, Turn};
@@ -39,8 +40,8 @@ impl Fold<'_> {
         at: Timestamp,
         error: Option<NameId>,
         verdict: Option<Verdict>,
-    ) {
-        let Some(place) = session.open_turns.iter().rposition(|turn| turn.abandoned.is_none()) else { return };
+    ) -> Option<Exemplar> {
+        let place = session.open_turns.iter().rposition(|turn| turn.abandoned.is_none())?;
         let turn = session.open_turns.remove(place);
         // Beside the stream only the first turn's verdict is certain: a later one could still show an older answer's.
         let verdict = turn.verdict.or(verdict.filter(|_| session.turns == 1));
@@ -51,12 +52,14 @@ impl Fold<'_> {
                 self.add(session, Metric::SessionOutcomes, [word, Names::NONE], 1);
             }
         }
+        let began = turn.began;
+        let seen = self.turn_over(session, turn, TurnEnd { outcome, error, verdict, at });
         if self.counts(session, at) {
-            let took = self.span(session, turn.began, at);
-            self.observe_turn(session, outcome, took);
+            let took = self.span(session, began, at);
+            self.observe_turn(session, outcome, took, seen);
         }
-        self.turn_over(session, turn, TurnEnd { outcome, error, verdict, at });
         self.finish_turn(session, outcome, at, error);
+        seen
     }
 
     /// The end of a turn that the stream names. One that nobody saw begin was begun all the same; so was one that was
@@ -78,15 +81,17 @@ impl Fold<'_> {
             session.turns += u32::from(turn.is_none());
             self.count_start(session, at);
         }
-        if self.counts(session, at)
-            && let Some(took) = took.or_else(|| turn.as_ref().map(|turn| self.span(session, turn.began, at)))
-        {
-            self.observe_turn(session, outcome, took);
-        }
         let has_failed = matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut);
         session.error = has_failed.then(|| error.unwrap_or(self.words.other_error));
+        let began = turn.as_ref().map(|turn| turn.began);
         let turn = turn.unwrap_or_else(|| new_turn(session, key, at.minus(took.unwrap_or(Span::ZERO))));
-        self.turn_over(session, turn, TurnEnd { outcome, error: session.error, verdict: None, at });
+        let end = TurnEnd { outcome, error: session.error, verdict: None, at };
+        let seen = self.turn_over(session, turn, end);
+        if self.counts(session, at)
+            && let Some(took) = took.or_else(|| began.map(|began| self.span(session, began, at)))
+        {
+            self.observe_turn(session, outcome, took, seen);
+        }
         self.count_end(session, outcome, at, error);
     }
 
@@ -134,9 +139,8 @@ impl Fold<'_> {
         }
     }
 
-    fn observe_turn(&mut self, session: &Session, outcome: TurnOutcome, took: Span) {
-        let key = self.key(session, [self.words.outcome(outcome), Names::NONE]);
-        self.families.observe(Metric::TurnDuration, key, took, self.now);
+    fn observe_turn(&mut self, session: &Session, outcome: TurnOutcome, took: Span, seen: Option<Exemplar>) {
+        self.observe(session, Metric::TurnDuration, [self.words.outcome(outcome), Names::NONE], took.micros(), seen);
     }
 }
 

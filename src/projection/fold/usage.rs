@@ -2,6 +2,7 @@
 
 use super::Fold;
 use crate::domain::{ModelCall, ModelUsage, NameId, Named, NanoUsd, SpanId, Timestamp, Tokens, Usage};
+use crate::projection::distribution::Exemplar;
 use crate::projection::metric::Metric;
 use crate::projection::names::Names;
 use crate::projection::session::{Reasoning, Session};
@@ -82,11 +83,10 @@ impl Fold<'_> {
         let usage = only.filter(|_| answers.len() == 1).map(|(_, usage)| usage);
         for answered in answers {
             let work = ChatWork { model: only.map(|(model, _)| model), usage, ..ChatWork::default() };
-            self.answer_known(session, &answered, work);
+            let seen = self.answer_known(session, &answered, work);
             if self.counts(session, at) {
                 let took = answered.ended.since(answered.began).unwrap_or_default();
-                let key = self.key(session, [model, Names::NONE]);
-                self.families.observe(Metric::ModelCallDuration, key, took, self.now);
+                self.observe(session, Metric::ModelCallDuration, [model, Names::NONE], took.micros(), seen);
             }
         }
     }
@@ -139,7 +139,7 @@ impl Fold<'_> {
         span: Option<SpanId>,
         at: Timestamp,
     ) {
-        self.chat_over(session, call, SpanRef::new(Named::Chat, span, self.place(0)), at);
+        let seen = self.chat_over(session, call, SpanRef::new(Named::Chat, span, self.place(0)), at);
         if let Some(turn) = session.turn_mut() {
             turn.tally.model_calls += 1;
             turn.tally.tokens = turn.tally.tokens + call.usage.tokens;
@@ -162,14 +162,31 @@ impl Fold<'_> {
         }
         for (metric, span) in [(Metric::ModelCallDuration, call.took), (Metric::TimeToFirstToken, call.first_token)] {
             if let Some(span) = span {
-                let key = self.key(session, labels);
-                self.families.observe(metric, key, span, self.now);
+                self.observe(session, metric, labels, span.micros(), seen);
             }
         }
+        self.observe_call(session, model, call, seen);
         self.add_tokens(session, model, call.usage.tokens);
         if let Some(NanoUsd(cost)) = call.usage.cost.filter(|cost| cost.0 > 0) {
             let basis = if call.estimated { self.words.estimated_basis } else { self.words.platform_basis };
             self.add(session, Metric::Cost, [model, basis], cost);
+        }
+    }
+
+    /// The same once more, as OpenTelemetry's instruments of single calls have it. Without a vendor's name the label
+    /// stays empty, and the platform stands in for it where it is shown.
+    fn observe_call(&mut self, session: &Session, model: NameId, call: &ModelCall<NameId>, seen: Option<Exemplar>) {
+        let labels = [model, call.provider.unwrap_or(Names::NONE)];
+        let Tokens { input, output, .. } = call.usage.tokens;
+        // No tokens are also what a platform tells that does not know.
+        for (metric, tokens) in [(Metric::CallInputTokens, input), (Metric::CallOutputTokens, output)] {
+            if tokens > 0 {
+                self.observe(session, metric, labels, tokens, seen);
+            }
+        }
+        if let Some(took) = call.took {
+            let metric = if call.error.is_some() { Metric::FailedCallDuration } else { Metric::CallDuration };
+            self.observe(session, metric, labels, took.micros(), seen);
         }
     }
 

@@ -4,8 +4,11 @@
 //! Names are chosen so that the official translation to Prometheus gives back the scraped name: dots become underscores,
 //! the unit is appended, counters get `_total`. So the same queries work on either path. Sums and histograms are
 //! cumulative and begin when their series was born, also if that was before this process: no restart is a reset, and no
-//! series has to be held at zero first.
+//! series has to be held at zero first. The instruments of the GenAI conventions are told here only, under their own
+//! names.
 
+mod gen_ai;
+mod histograms;
 mod points;
 pub mod semconv;
 mod spans;
@@ -36,16 +39,25 @@ pub struct Sender {
     pub attributes: Vec<(String, String)>,
 }
 
+/// How the numbers are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Histograms about agents with exponential buckets, instead of the ones that the metrics page has.
+    pub exponential: bool,
+}
+
 /// Everything there is to show at `now`, in messages of a size that collectors take. `started` is when the process did,
 /// whose own instruments begin then.
 pub fn metrics(
     snapshot: &Snapshot,
     own: &[MetricFamily],
     sender: &Sender,
+    options: Options,
     started: Timestamp,
     now: Timestamp,
 ) -> Vec<ExportMetricsServiceRequest> {
-    let mut metrics = points::folded(snapshot, now);
+    let mut metrics = points::folded(snapshot, options, now);
+    metrics.extend(gen_ai::instruments(snapshot, options, now));
     metrics.extend(points::of_snapshot(snapshot, started, now));
     metrics.extend(points::instruments(own, started, now));
     let mut messages = Vec::new();

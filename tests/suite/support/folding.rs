@@ -9,7 +9,8 @@ use agent_session_exporter::domain::{
 use agent_session_exporter::ingest::platforms::Descriptor;
 use agent_session_exporter::journal::Journal;
 use agent_session_exporter::projection::{
-    Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, TraceSpan, broken_invariants,
+    Distribution, Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, TraceSpan,
+    broken_invariants,
 };
 use proptest::prelude::ProptestConfig;
 use proptest::sample::Index;
@@ -381,7 +382,13 @@ fn numbers(state: &State, families: &Families, only_stored: bool) -> Numbers {
     for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored() || !only_stored) {
         let family = families.family(metric);
         for (index, head) in family.heads().iter().enumerate() {
-            let values = family.values(index).to_vec();
+            let mut values = family.values(index).to_vec();
+            if let Some(native) = family.distribution(index).map(Distribution::native) {
+                values.push(native.zero());
+                // Signs do not matter here, only that equal buckets are equal numbers.
+                let buckets = native.buckets().iter();
+                values.extend(buckets.flat_map(|&(bucket, count)| [u64::from(bucket.cast_unsigned()), count]));
+            }
             if values.iter().all(|value| *value == 0) {
                 continue;
             }
