@@ -186,6 +186,7 @@ fn families_of(text: &str) -> BTreeSet<String> {
 fn what_is_shown_is_the_catalogue_and_nothing_else() {
     let app = app();
     app.instruments.register_signal("metrics");
+    app.instruments.register_outbox(0);
     let own = app.instruments.gather();
     for family in &own {
         let row = catalog::find(family.name()).unwrap_or_else(|| panic!("{} is not in the catalogue", family.name()));

@@ -21,3 +21,4 @@ mod secrets;
 mod simulation;
 mod sources;
 mod span_laws;
+mod traces;

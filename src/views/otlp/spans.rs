@@ -205,7 +205,8 @@ impl<'a> Writer<'a> {
         if let Some(model) = chat.model {
             all.text(semconv::REQUEST_MODEL, self.snapshot.text(model));
         }
-        if let Some(model) = chat.answered_by.or(chat.model) {
+        // Nobody answered a call that failed.
+        if let Some(model) = chat.answered_by.or(chat.model).filter(|_| chat.error.is_none()) {
             all.text(semconv::RESPONSE_MODEL, self.snapshot.text(model));
         }
         chat.answer.iter().for_each(|answer| all.text(semconv::RESPONSE_ID, answer.as_str()));
@@ -216,7 +217,7 @@ impl<'a> Writer<'a> {
         if let Some(first_token) = chat.first_token {
             all.value(semconv::TIME_TO_FIRST_CHUNK, Value::DoubleValue(first_token.seconds()));
         }
-        if let Some(usage) = chat.usage {
+        if let Some(usage) = chat.usage.filter(|usage| chat.error.is_none() || !usage.tokens.is_zero()) {
             all.tokens(usage.tokens);
             all.cost(usage.cost, chat.estimated);
         }
