@@ -33,6 +33,26 @@ async fn an_undisturbed_run_tells_the_truth() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_started_whom_is_known_and_costs_one_request_each() {
+    let mut requests = Vec::new();
+    for traces in [false, true] {
+        let mut bench = Bench::new(options());
+        bench.traces = traces;
+        bench.poll_for(ALL).await;
+        let truth = bench.simulator.truth(None);
+        assert_eq!(differences(&bench.snapshot(), &truth, &[]), [""; 0]);
+        requests.push(bench.requests());
+        let really = truth.traces.sessions.expect("they are few").into_iter().map(|one| (one.id, one.parent));
+        let really: BTreeMap<_, _> = really.collect();
+        assert!(really.values().flatten().count() > 3, "some were started by others");
+        if traces {
+            assert_eq!(bench.parents(), really);
+            assert_eq!(requests[1] - requests[0], really.len() as u64);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn faults_change_nothing() {
     let bench = Bench::new(with_faults(options()));
     bench.poll_for(ALL).await;
