@@ -16,6 +16,7 @@ mod journal;
 mod laws;
 mod program;
 mod push;
+mod push_client;
 mod secrets;
 mod simulation;
 mod sources;

@@ -14,8 +14,9 @@ use crate::views::catalog::{self, Row};
 
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
+/// Never 0, which would say that the time is not known: a source that counts from the beginning has series of 1970.
 fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000)
+    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000).max(1)
 }
 
 fn metric(row: &Row, data: Data) -> Metric {
