@@ -2,7 +2,7 @@
 //!
 //! A message whose fate is unknown is sent again as it is, before anything newer: a collector that had taken it sees the
 //! same points twice, of the same span of time, and no later message overlaps it. What a collector refused for good is
-//! part of the next message.
+//! part of the next message, unless it may have taken it before.
 //!
 //! What is about to be sent is written down before, as if it had been taken. So nothing is told twice after a kill; what
 //! can be lost is the one message that was under way.
@@ -46,6 +46,8 @@ type Marks = HashMap<u128, Mark, RandomState>;
 struct Pending {
     message: ExportMetricsServiceRequest,
     marks: Vec<(u128, Mark)>,
+    /// Whether it can have been taken without our knowing.
+    is_uncertain: bool,
 }
 
 /// Turns totals into differences.
@@ -88,7 +90,7 @@ impl Deltas {
             // Nothing to be told of them, so they need no answer.
             self.taken.extend(marks);
         } else {
-            self.pending.push_back(Pending { message, marks });
+            self.pending.push_back(Pending { message, marks, is_uncertain: false });
         }
     }
 
@@ -102,9 +104,26 @@ impl Deltas {
         self.taken.extend(self.pending.pop_front().into_iter().flat_map(|pending| pending.marks));
     }
 
-    /// It was refused for good, or cannot be sent: the next differences have it in them.
-    pub(super) fn dropped(&mut self) {
-        self.pending.pop_front();
+    /// An attempt failed in a way that does not tell whether it was taken.
+    pub(super) fn uncertain(&mut self) {
+        if let Some(pending) = self.pending.front_mut() {
+            pending.is_uncertain = true;
+        }
+    }
+
+    /// It was refused for good: the next differences have it in them. Unless an attempt before had an unknown end: what
+    /// might have been taken is never told again, as a sum that is too high is worse.
+    pub(super) fn refused(&mut self) {
+        if self.pending.front().is_some_and(|pending| pending.is_uncertain) {
+            self.taken();
+        } else {
+            self.pending.pop_front();
+        }
+    }
+
+    /// Nothing that waits can be sent: the next differences have it in them.
+    pub(super) fn drop_all(&mut self) {
+        self.pending.clear();
     }
 
     /// Writes down where everything stands, with what waits counted as taken. Returns what does the writing.
@@ -228,7 +247,7 @@ mod tests {
         let mut deltas = Deltas::open(folder.path()).unwrap();
         deltas.add(message(20, BORN, &[("a", 5), ("b", 0)]));
         assert_eq!(told(&deltas), [row("a", BORN, 20, 5), row("b", BORN, 20, 0)], "a new series is told at zero, too");
-        deltas.dropped();
+        deltas.refused();
         deltas.add(message(30, BORN, &[("a", 7), ("b", 0)]));
         assert_eq!(told(&deltas), [row("a", BORN, 30, 7), row("b", BORN, 30, 0)]);
         deltas.taken();
@@ -249,9 +268,14 @@ mod tests {
         deltas.add(message(20, BORN, &[("a", 5)]));
         deltas.add(message(20, BORN, &[("b", 5)]));
         deltas.taken();
-        deltas.dropped();
+        deltas.refused();
         deltas.add(message(30, BORN, &[("a", 6), ("b", 6)]));
         assert_eq!(told(&deltas), [row("a", 20, 30, 1), row("b", BORN, 30, 6)]);
+        // Whether it was taken before it was refused is not known.
+        deltas.uncertain();
+        deltas.refused();
+        deltas.add(message(40, BORN, &[("a", 7), ("b", 8)]));
+        assert_eq!(told(&deltas), [row("a", 30, 40, 1), row("b", 30, 40, 2)]);
     }
 
     #[test]

@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Extensions, Request, Response, Status};
+use tonic::{Code, ConnectError, Extensions, Request, Response, Status};
 
 use super::client::{Answer, Destination, MOST_ANSWER, Outcome, PushError, Signal, USER_AGENT};
-use super::failure::reason;
+use super::failure::{find, reason};
 
 /// A collector, over gRPC.
 pub(super) struct Grpc {
@@ -101,7 +101,7 @@ impl Grpc {
 fn judge(status: &Status) -> Outcome {
     if let Some(source) = status.source() {
         // It never came to an answer.
-        return Outcome::Retry { after: None, reason: reason(source) };
+        return Outcome::Retry { after: None, reason: reason(source, find::<ConnectError>(source).is_none()) };
     }
     let after = retry_delay(status.details());
     match status.code() {

@@ -56,14 +56,7 @@ impl Http {
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) if error.is_timeout() => return Outcome::Retry { after: None, reason: "timed out" },
-            Err(error) if error.is_connect() => return Outcome::Retry { after: None, reason: reason(&error) },
-            Err(error) => {
-                let reason = match reason(&error) {
-                    "cannot connect" => "connection lost",
-                    other => other,
-                };
-                return Outcome::Retry { after: None, reason };
-            }
+            Err(error) => return Outcome::Retry { after: None, reason: reason(&error, !error.is_connect()) },
         };
         let after = retry_after(response.headers());
         // The statuses that the OTLP specification calls retryable; all others are for good.

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Destination, Outcome, PushError, Signal};
 use super::delta::Deltas;
+use super::failure;
 use super::retry::{Patience, retrying};
 use crate::domain::{Clock, Timestamp};
 use crate::projection::Snapshot;
@@ -100,7 +102,7 @@ impl Push {
         match &mut self.deltas {
             None => {
                 for message in self.shown.messages(&self.instruments) {
-                    sending.send(&message).await;
+                    sending.send(&message, &AtomicBool::default()).await;
                 }
             }
             Some(deltas) => {
@@ -111,9 +113,7 @@ impl Push {
                     deltas.add(message);
                 }
                 if !saved(deltas).await {
-                    while deltas.next().is_some() {
-                        deltas.dropped();
-                    }
+                    deltas.drop_all();
                     self.instruments.push_failed(SIGNAL, "not written down");
                     return;
                 }
@@ -161,22 +161,33 @@ impl Sending<'_> {
     /// Sends what waits, in order. `false` if something still does.
     async fn send_pending(&self, deltas: &mut Deltas) -> bool {
         while let Some(message) = deltas.next() {
-            match self.send(message).await {
+            let is_uncertain = AtomicBool::new(false);
+            let outcome = self.send(message, &is_uncertain).await;
+            if is_uncertain.load(Relaxed) {
+                deltas.uncertain();
+            }
+            match outcome {
                 Outcome::Accepted { .. } => deltas.taken(),
-                Outcome::Refused { .. } => deltas.dropped(),
+                Outcome::Refused { .. } => deltas.refused(),
                 Outcome::Retry { .. } => return false,
             }
         }
         true
     }
 
-    /// One message, until it is taken or refused, or the next one is due.
-    async fn send(&self, message: &ExportMetricsServiceRequest) -> Outcome {
+    /// One message, until it is taken or refused, or the next one is due. What it was broken off in is uncertain, too.
+    async fn send(&self, message: &ExportMetricsServiceRequest, is_uncertain: &AtomicBool) -> Outcome {
         let patience = Patience { attempts: Some(ATTEMPTS), until: Some(self.deadline) };
-        let failed = |reason| self.instruments.push_failed(SIGNAL, reason);
+        let failed = |reason| {
+            is_uncertain.fetch_or(failure::is_uncertain(reason), Relaxed);
+            self.instruments.push_failed(SIGNAL, reason);
+        };
         let outcome = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Outcome::Retry { after: None, reason: "stopped" },
+            () = self.stop.cancelled() => {
+                is_uncertain.store(true, Relaxed);
+                return Outcome::Retry { after: None, reason: "stopped" };
+            }
             outcome = retrying(patience, failed, || self.client.send_metrics(message)) => outcome,
         };
         match outcome {

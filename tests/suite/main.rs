@@ -17,6 +17,7 @@ mod kinship;
 mod laws;
 mod program;
 mod push;
+mod push_client;
 mod secrets;
 mod simulation;
 mod sources;

@@ -102,8 +102,9 @@ fn scope() -> InstrumentationScope {
     }
 }
 
+/// Never 0, which would say that the time is not known: a source that counts from the beginning has series of 1970.
 fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000)
+    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000).max(1)
 }
 
 fn attribute(name: &str, value: &str) -> KeyValue {
