@@ -26,7 +26,10 @@ const BOUNDS: [f64; 8] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Native {
     zero: u64,
-    buckets: Vec<(i16, u64)>,
+    /// The buckets that hold something, ascending, and what each of them holds. Two lists, as pairs of these would be
+    /// half as large again.
+    buckets: Vec<i16>,
+    counts: Vec<u64>,
 }
 
 impl Native {
@@ -42,18 +45,18 @@ impl Native {
     /// Adds what was observed elsewhere.
     pub(super) fn absorb(&mut self, other: &Self) {
         self.zero = self.zero.saturating_add(other.zero);
-        for &(bucket, count) in &other.buckets {
-            self.add(bucket, count);
-        }
+        other.buckets().for_each(|(bucket, count)| self.add(bucket, count));
     }
 
     fn add(&mut self, bucket: i16, count: u64) {
-        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(place) => self.buckets[place].1 = self.buckets[place].1.saturating_add(count),
+        match self.buckets.binary_search(&bucket) {
+            Ok(place) => self.counts[place] = self.counts[place].saturating_add(count),
             Err(place) => {
                 // New buckets are rare, room for more would be wasted in every series.
                 self.buckets.reserve_exact(1);
-                self.buckets.insert(place, (bucket, count));
+                self.counts.reserve_exact(1);
+                self.buckets.insert(place, bucket);
+                self.counts.insert(place, count);
             }
         }
     }
@@ -64,13 +67,13 @@ impl Native {
     }
 
     /// The buckets that hold something, in ascending order, by Prometheus' number.
-    pub fn buckets(&self) -> &[(i16, u64)] {
-        &self.buckets
+    pub fn buckets(&self) -> impl DoubleEndedIterator<Item = (i16, u64)> {
+        self.buckets.iter().copied().zip(self.counts.iter().copied())
     }
 
     /// All observations.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().fold(self.zero, |sum, (_, count)| sum.saturating_add(*count))
+        self.counts.iter().fold(self.zero, |sum, count| sum.saturating_add(*count))
     }
 }
 
@@ -171,7 +174,7 @@ mod tests {
             let mut sum = native(one);
             sum.absorb(&native(two));
             prop_assert_eq!(sum.count(), values.len() as u64);
-            prop_assert!(sum.buckets().is_sorted_by(|a, b| a.0 < b.0));
+            prop_assert!(sum.buckets.is_sorted_by(|a, b| a < b));
             prop_assert_eq!(sum, native(&values));
         }
     }

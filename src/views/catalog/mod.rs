@@ -1,7 +1,7 @@
 //! Every exported metric, once: name, type, unit, help and labels. Dashboards and alerts depend on these names.
 //!
 //! A row's name is the one a query writes. OpenMetrics calls the *family* of a counter by that name without `_total`
-//! ([`Row::family_name`]); the samples of both formats carry the same names, so a scrape that switches formats
+//! ([`Row::family_name`]); the samples of all formats carry the same names, so a scrape that switches formats
 //! continues the same series.
 
 mod agents;
@@ -26,7 +26,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// The word of both text formats.
+    /// The word of the text formats.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",

@@ -91,11 +91,11 @@ fn exponential(series: Series<'_>, now: Timestamp) -> ExponentialHistogramDataPo
 
 /// All buckets from the first that holds something to the last; `None` if none does.
 fn dense(native: &Native) -> Option<Dense> {
-    let &(first, _) = native.buckets().first()?;
-    let &(last, _) = native.buckets().last()?;
+    let (first, _) = native.buckets().next()?;
+    let (last, _) = native.buckets().next_back()?;
     let place = |bucket: i16| usize::try_from(i32::from(bucket) - i32::from(first)).expect("the first is the lowest");
     let mut bucket_counts = vec![0; place(last) + 1];
-    for &(bucket, count) in native.buckets() {
+    for (bucket, count) in native.buckets() {
         bucket_counts[place(bucket)] = count;
     }
     // Prometheus numbers buckets by their upper bound, OpenTelemetry by their lower one.

@@ -386,8 +386,8 @@ fn numbers(state: &State, families: &Families, only_stored: bool) -> Numbers {
             if let Some(native) = family.distribution(index).map(Distribution::native) {
                 values.push(native.zero());
                 // Signs do not matter here, only that equal buckets are equal numbers.
-                let buckets = native.buckets().iter();
-                values.extend(buckets.flat_map(|&(bucket, count)| [u64::from(bucket.cast_unsigned()), count]));
+                let buckets = native.buckets();
+                values.extend(buckets.flat_map(|(bucket, count)| [u64::from(bucket.cast_unsigned()), count]));
             }
             if values.iter().all(|value| *value == 0) {
                 continue;

@@ -43,9 +43,9 @@ pub(super) fn of_series(family: &Family, index: usize, buckets: Buckets, is_held
 /// The buckets that hold something: where they are, and each count as the step from the one before.
 fn spans(native: &Native) -> (Vec<BucketSpan>, Vec<i64>) {
     let mut spans: Vec<BucketSpan> = Vec::new();
-    let mut deltas = Vec::with_capacity(native.buckets().len());
+    let mut deltas = Vec::new();
     let (mut next, mut last) = (0, 0);
-    for &(bucket, count) in native.buckets() {
+    for (bucket, count) in native.buckets() {
         let bucket = i32::from(bucket);
         match spans.last_mut().and_then(|span| span.length.as_mut()) {
             Some(length) if bucket == next => *length += 1,
