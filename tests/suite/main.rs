@@ -15,6 +15,7 @@ mod jobs;
 mod journal;
 mod kinship;
 mod laws;
+mod outbox;
 mod program;
 mod push;
 mod push_client;
