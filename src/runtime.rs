@@ -25,9 +25,9 @@ use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
-use crate::push::{Push, PushError};
+use crate::push::{OwnTraces, Push, PushError};
 use crate::server::{About, App, ListenError};
-use crate::telemetry::{Health, Instruments, WallClock};
+use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{EngineLedger, Shelf, SourceWitness, StoreObserver};
 
@@ -105,6 +105,7 @@ pub struct Runtime {
     clock: Arc<dyn Clock>,
     url_file: Option<PathBuf>,
     metrics: Option<Push>,
+    own_traces: Option<OwnTraces>,
 }
 
 impl Runtime {
@@ -128,9 +129,12 @@ impl Runtime {
         let observer = Box::new(StoreObserver::new(instruments.clone(), &journal));
         let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, retention)?;
         health.restored();
-        let mut metrics = None;
+        let (mut metrics, mut own_traces) = (None, None);
         if let Some(otlp) = config.otlp.take() {
             let sender = push::sender(otlp.attributes, &config.storage.path)?;
+            if let Some(traces) = otlp.traces.as_ref().filter(|_| otlp.self_traces) {
+                own_traces = Some(push::own_traces(traces, &sender, &instruments)?);
+            }
             let (shown, clock) = (Arc::clone(&shown), Arc::clone(&clock));
             let of = |to| push::metrics(to, &config.storage.path, sender, shown, instruments.clone(), clock);
             metrics = otlp.metrics.map(of).transpose()?;
@@ -153,6 +157,7 @@ impl Runtime {
             clock,
             url_file,
             metrics,
+            own_traces,
         })
     }
 
@@ -187,6 +192,10 @@ impl Runtime {
         let mut pushes = JoinSet::new();
         if let Some(metrics) = self.metrics {
             pushes.spawn(metrics.run(pushing.clone()));
+        }
+
+        if let Some(own) = &self.own_traces {
+            trace_own_work(Some(own.tracer()));
         }
 
         let mut sources = JoinSet::new();
@@ -236,6 +245,10 @@ impl Runtime {
         // After the engine: the last message has what it committed last.
         pushing.cancel();
         while pushes.join_next().await.is_some() {}
+        if let Some(own) = self.own_traces {
+            trace_own_work(None);
+            own.stop().await;
+        }
         serving.cancel();
         while servers.join_next().await.is_some() {}
         if let Some(file) = self.url_file {

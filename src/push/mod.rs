@@ -10,10 +10,12 @@ mod grpc;
 mod http;
 mod instance;
 mod metrics;
+mod own;
 mod retry;
 mod totals;
 
 pub use client::{Client, Destination, Outcome, Protocol, PushError, Signal};
 pub use instance::instance_id;
 pub use metrics::{Manner, Push};
+pub use own::OwnTraces;
 pub use retry::{Patience, retrying};
