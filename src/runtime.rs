@@ -212,8 +212,6 @@ impl Runtime {
             let prepared = part.prepare().await?;
             sources.spawn(prepared.watch_over(polling.clone()));
         }
-        drop(self.handle);
-
         let mut incomplete = Vec::new();
         let mut look = tokio::time::interval(LOOK_AFTER_ENGINE);
         let outcome = loop {
@@ -237,6 +235,8 @@ impl Runtime {
         // Pollers first: then the engine has heard everything, commits it and ends; pages to the last.
         polling.cancel();
         while sources.join_next().await.is_some() {}
+        // Held until here: an engine that ends because nobody is left must not look like one that has died.
+        drop(self.handle);
         let engine = self.engine;
         let ended = tokio::task::spawn_blocking(move || engine.join()).await;
         if !matches!(ended, Ok(Ok(()))) {
