@@ -1,10 +1,10 @@
-//! How long a scrape takes: rendering 10,000 and 100,000 series in both formats, and compressing them.
+//! How long a scrape takes: rendering 10,000 and 100,000 series in all formats, and compressing them.
 
 use std::hint::black_box;
 use std::io::Write;
 use std::sync::Arc;
 
-use agent_session_exporter::domain::{Limits, SourceIx, Span, Timestamp};
+use agent_session_exporter::domain::{SourceIx, Span, Timestamp};
 use agent_session_exporter::projection::{Families, LabelPolicy, Metric, Names, SeriesKey, Snapshot, SourceView};
 use agent_session_exporter::views::prometheus::{Exposition, Format, Hold};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 const NOW: Timestamp = Timestamp::from_micros(1_795_185_000_000_000);
 
 /// So many series as Prometheus counts them (every bucket is one): a hundredth of them are histograms, which with
-/// their 16 lines each make up a seventh of all lines; the rest are counters.
+/// their 15 lines each make up a seventh of all lines, and have ten exponential buckets; the rest are counters.
 fn snapshot(series: usize) -> Snapshot {
     const BORN: Timestamp = Timestamp::from_micros(0);
     let mut names = Names::new(LabelPolicy::default());
@@ -29,9 +29,11 @@ fn snapshot(series: usize) -> Snapshot {
     };
     let histograms = series / 100;
     for i in 0..histograms {
-        families.observe(Metric::ToolCallDuration, key(i), Span::from_micros(123_456 * i as u64), BORN);
+        for doubling in 0..10 {
+            families.observe(Metric::ToolCallDuration, key(i), (123_456 * i as u64) >> doubling, BORN, None);
+        }
     }
-    let lines = Metric::ToolCallDuration.bounds().len() + 3;
+    let lines = Metric::ToolCallDuration.kind().width() + 1;
     for i in 0..series - histograms * lines {
         families.add(counters[i % counters.len()], key(i / counters.len()), 1_000_003 * i as u64, BORN);
     }
@@ -42,14 +44,7 @@ fn snapshot(series: usize) -> Snapshot {
         overflowed: vec![0; Metric::ALL.len()],
         label_sets: vec![0; Metric::ALL.len()],
         max_series: 2000,
-        sources: Arc::new([SourceView {
-            name,
-            platform,
-            attached: true,
-            limits: Limits::default(),
-            active: 0,
-            settled: 0,
-        }]),
+        sources: Arc::new([SourceView { name, platform, attached: true, ..SourceView::default() }]),
     }
 }
 
@@ -62,7 +57,8 @@ fn render(c: &mut Criterion) {
     for series in [10_000, 100_000] {
         let snapshot = snapshot(series);
         let exposition = exposition();
-        for (name, format) in [("text", Format::Text), ("openmetrics", Format::OpenMetrics)] {
+        let formats = [("text", Format::Text), ("openmetrics", Format::OpenMetrics), ("protobuf", Format::Protobuf)];
+        for (name, format) in formats {
             let length = exposition.render(&snapshot, &[], format, NOW).len();
             group.throughput(Throughput::Bytes(length as u64));
             group.bench_function(BenchmarkId::new(name, series), |b| {

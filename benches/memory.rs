@@ -1,6 +1,6 @@
-//! What a settled session takes in memory, and what the program takes when it has nothing to do.
+//! What a settled session takes in memory, what a histogram does, and what the program takes when it has nothing to do.
 //!
-//! Both are resident memory as the system counts it: what the allocator keeps for itself is in it.
+//! All are resident memory as the system counts it: what the allocator keeps for itself is in it.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use agent_session_exporter::domain::{Mark, NameId, SessionNo, SourceIx, Status};
-use agent_session_exporter::projection::{Session, State};
+use agent_session_exporter::projection::{Families, Metric, Names, SeriesKey, Session, State};
 use support::{NOW, session_id, state};
 
 /// `VmRSS` of a process in bytes.
@@ -46,6 +46,25 @@ fn per_session(sessions: u64, rests: bool) {
     let bytes = after.saturating_sub(before) as f64 / sessions as f64;
     let what = if rests { "sessions at rest" } else { "sessions that have ended" };
     println!("{sessions} {what}: {bytes:.1} bytes each");
+}
+
+/// Histogram series of turns that took between a second and half an hour, most of them about a minute.
+fn per_histogram(series: u32, observations: u32) {
+    let before = resident("self").expect("Linux tells of memory");
+    let mut families = Families::new(usize::MAX);
+    let mut random = fastrand::Rng::with_seed(1);
+    for number in 0..series {
+        let key = SeriesKey { source: SourceIx(0), agent: NameId(number + 10), labels: [NameId(2), Names::NONE] };
+        families.seed(Metric::TurnDuration, key, NOW);
+        for _ in 0..observations {
+            // A sum of draws lies mostly in the middle of its range.
+            let power = (0..4).map(|_| random.f64()).sum::<f64>() / 4.0;
+            families.observe(Metric::TurnDuration, key, (1e6 * 1800f64.powf(power)) as u64, NOW, None);
+        }
+    }
+    let after = resident("self").expect("Linux tells of memory");
+    let bytes = after.saturating_sub(before) as f64 / f64::from(series);
+    println!("{series} histograms of {observations} observations: {bytes:.0} bytes each");
 }
 
 /// A child process that ends with its owner.
@@ -103,8 +122,15 @@ fn main() {
         let rests = arguments.iter().any(|argument| argument == "--rests");
         return per_session(sessions.parse().expect("a number of sessions"), rests);
     }
+    if let Some(observations) = arguments.iter().skip_while(|argument| *argument != "--histograms").nth(1) {
+        return per_histogram(10_000, observations.parse().expect("a number of observations"));
+    }
+    let this = std::env::current_exe().expect("Linux tells it");
+    for observations in ["0", "1", "30", "1000"] {
+        let status = Command::new(&this).args(["--histograms", observations]).status();
+        assert!(status.is_ok_and(|status| status.success()), "the measurement failed");
+    }
     for sessions in [100_000, 300_000, 1_000_000, 2_000_000] {
-        let this = std::env::current_exe().expect("Linux tells it");
         for rests in [None, Some("--rests")] {
             let status = Command::new(&this).args(["--sessions", &sessions.to_string()]).args(rests).status();
             assert!(status.is_ok_and(|status| status.success()), "the measurement failed");

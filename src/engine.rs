@@ -4,12 +4,14 @@
 //! sync for all of them. Whatever goes wrong, memory is never ahead of the file: the state is then read back from it,
 //! and the pollers repeat what was not acknowledged.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use smol_str::SmolStr;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{Capabilities, Clock, Receipt, Report, SourceIx, Span, Timestamp};
 use crate::journal::{CommitStats, Journal, JournalError};
@@ -50,6 +52,17 @@ pub struct Entrant {
     pub capabilities: &'static Capabilities,
     /// After how much silence a turn that is not over is given up; `None` where every turn ends.
     pub abandon_turns_after: Option<Span>,
+    /// The platform's host, if its sessions are told as spans.
+    pub traced: Option<SmolStr>,
+}
+
+/// What is kept, and for how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keep {
+    /// Sessions that are over are kept for so long; for ever without it.
+    pub sessions: Option<Span>,
+    /// So many spans wait for a collector; any number without it.
+    pub spans: Option<u64>,
 }
 
 /// What a source needs to know when it starts.
@@ -71,6 +84,8 @@ enum Command {
     Attach { entrant: Box<Entrant>, reply: oneshot::Sender<Attached> },
     Rekey { ix: SourceIx, key_print: u64 },
     Report { report: Report, reply: oneshot::Sender<Result<Receipt, EngineError>> },
+    Sent { before: u64 },
+    Settle { reply: oneshot::Sender<()> },
 }
 
 /// How others speak to the engine.
@@ -91,6 +106,19 @@ impl EngineHandle {
     /// Remembers a new key of a source whose account was recognised.
     pub async fn rekey(&self, ix: SourceIx, key_print: u64) -> Result<(), EngineError> {
         self.commands.send(Command::Rekey { ix, key_print }).await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// Takes everything before this number from the outbox: the collector has it, or will never have it. Nobody has to
+    /// wait until that is durable: what is sent again after a crash is the same.
+    pub async fn sent(&self, before: u64) -> Result<(), EngineError> {
+        self.commands.send(Command::Sent { before }).await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// Comes back when everything sent before is committed and shown.
+    pub async fn settle(&self) -> Result<(), EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Settle { reply }).await.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)
     }
 
     /// Commits a report. The answer comes when it is durable.
@@ -119,7 +147,9 @@ pub struct Engine {
     commands: mpsc::Receiver<Command>,
     clock: Arc<dyn Clock>,
     observer: Box<dyn Observer>,
-    retention: Option<Span>,
+    keep: Keep,
+    /// The spans that wait, once what is shown has their names.
+    waiting: watch::Sender<Range<u64>>,
     /// Every source of this process, in the order of entry.
     attached: Vec<Entrant>,
     shown_at: Instant,
@@ -132,9 +162,11 @@ impl Engine {
         journal: Journal,
         clock: Arc<dyn Clock>,
         observer: Box<dyn Observer>,
-        retention: Option<Span>,
+        keep: Keep,
     ) -> Result<(Self, EngineHandle, Arc<ArcSwap<Snapshot>>), JournalError> {
-        let state = journal.load(clock.now())?;
+        let mut state = journal.load(clock.now())?;
+        state.limit_outbox(keep.spans.unwrap_or(u64::MAX));
+        let waiting = watch::Sender::new(state.outbox().waiting());
         let shown = Arc::new(ArcSwap::from_pointee(state.snapshot()));
         let (sender, commands) = mpsc::channel(QUEUE);
         let engine = Self {
@@ -144,12 +176,18 @@ impl Engine {
             commands,
             clock,
             observer,
-            retention,
+            keep,
+            waiting,
             attached: Vec::new(),
             shown_at: Instant::now(),
             expired_at: None,
         };
         Ok((engine, EngineHandle { commands: sender }, shown))
+    }
+
+    /// The numbers of the spans in the outbox that wait and can be told: what is shown knows their names.
+    pub fn waiting_spans(&self) -> watch::Receiver<Range<u64>> {
+        self.waiting.subscribe()
     }
 
     /// Serves until every handle is dropped; everything that was sent before is committed.
@@ -172,6 +210,7 @@ impl Engine {
 
     fn serve(&mut self, group: Vec<Command>) {
         let mut answers = Vec::with_capacity(group.len());
+        let mut settling = Vec::new();
         for command in group {
             match command {
                 Command::Attach { entrant, reply } => {
@@ -183,6 +222,8 @@ impl Engine {
                     let record = SourceRecord { key_print, ..self.state.source(ix).clone() };
                     self.state.update_source(ix, record);
                 }
+                Command::Sent { before } => self.state.sent(before),
+                Command::Settle { reply } => settling.push(reply),
                 Command::Report { report, reply } => {
                     if let Some(other) = self.state.counted_twice(&report) {
                         let _ = reply.send(Err(EngineError::CountedTwice(other)));
@@ -233,6 +274,13 @@ impl Engine {
             // A poller that gave up waiting finds its cursor moved on when it comes back.
             let _ = reply.send(Ok(receipt));
         }
+        if !settling.is_empty() {
+            self.show();
+        }
+        for reply in settling {
+            // Whoever asked has given up.
+            let _ = reply.send(());
+        }
     }
 
     fn take_in(&mut self, report: &Report) -> Result<Receipt, IntakeError> {
@@ -265,6 +313,7 @@ impl Engine {
         let found = self.state.find_source(&entrant.record.name);
         let ix = found.unwrap_or_else(|| self.state.add_source(entrant.record));
         self.state.attach(ix, entrant.capabilities, entrant.abandon_turns_after);
+        self.state.trace(ix, entrant.traced);
         ix
     }
 
@@ -277,6 +326,7 @@ impl Engine {
             match opened.and_then(|()| self.journal.load(self.clock.now())) {
                 Ok(state) => {
                     self.state = state;
+                    self.state.limit_outbox(self.keep.spans.unwrap_or(u64::MAX));
                     // A source whose first commit failed is not in the file: it is entered again, under the same
                     // number, since its poller knows it by that.
                     for entrant in self.attached.clone() {
@@ -297,11 +347,13 @@ impl Engine {
 
     fn show(&mut self) {
         self.shown.store(Arc::new(self.state.snapshot()));
+        let waiting = self.state.outbox().waiting();
+        self.waiting.send_if_modified(|known| std::mem::replace(known, waiting.clone()) != waiting);
         self.shown_at = Instant::now();
     }
 
     fn expire(&mut self) {
-        let Some(retention) = self.retention else { return };
+        let Some(retention) = self.keep.sessions else { return };
         if self.expired_at.is_some_and(|at| at.elapsed() < EXPIRE_EVERY) || self.state.has_changes() {
             return;
         }

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, SourceConfig, Start};
 use crate::domain::{Clock, Span, Timestamp};
-use crate::engine::{Attached, Engine, EngineHandle, Entrant};
+use crate::engine::{Attached, Engine, EngineHandle, Entrant, Keep};
 use crate::ingest::limiter::Limiter;
 use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
@@ -25,11 +25,11 @@ use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
-use crate::push::{OwnTraces, Push, PushError};
+use crate::push::{OwnTraces, Push, PushError, PushTraces};
 use crate::server::{About, App, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
 use crate::views::prometheus::{Exposition, Hold};
-use crate::witness::{EngineLedger, Shelf, SourceWitness, StoreObserver};
+use crate::witness::{EngineLedger, Shelf, SourceWitness, SpanOutbox, StoreObserver};
 
 /// How often limits are asked for.
 const LIMITS_EVERY: Duration = Duration::from_secs(60);
@@ -106,6 +106,7 @@ pub struct Runtime {
     url_file: Option<PathBuf>,
     metrics: Option<Push>,
     own_traces: Option<OwnTraces>,
+    traces: Option<PushTraces<SpanOutbox>>,
 }
 
 impl Runtime {
@@ -125,19 +126,33 @@ impl Runtime {
         let policy =
             LabelPolicy { max_length: config.labels.max_length, max_series: config.labels.max_series_per_metric };
         let journal = Journal::open(&config.storage.path, policy)?;
-        let retention = Some(Span::from(config.storage.retention));
-        let observer = Box::new(StoreObserver::new(instruments.clone(), &journal));
-        let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, retention)?;
+        let otlp = config.otlp.take();
+        let to_traces = otlp.as_ref().and_then(|otlp| otlp.traces.as_ref());
+        let keep = Keep {
+            sessions: Some(Span::from(config.storage.retention)),
+            spans: to_traces.map(|to| to.outbox_limit as u64),
+        };
+        for source in &mut config.sources {
+            source.traces &= to_traces.is_some();
+        }
+        let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, to_traces.is_some()));
+        let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
         health.restored();
-        let (mut metrics, mut own_traces) = (None, None);
-        if let Some(otlp) = config.otlp.take() {
+        let (mut metrics, mut traces, mut own_traces) = (None, None, None);
+        if let Some(otlp) = otlp {
             let sender = push::sender(otlp.attributes, &config.storage.path)?;
-            if let Some(traces) = otlp.traces.as_ref().filter(|_| otlp.self_traces) {
-                own_traces = Some(push::own_traces(traces, &sender, &instruments)?);
+            if let Some(to) = otlp.traces {
+                if otlp.self_traces {
+                    own_traces = Some(push::own_traces(&to, &sender, &instruments)?);
+                }
+                let outbox = SpanOutbox::new(journal.clone(), handle.clone(), engine.waiting_spans());
+                let (sender, shown) = (sender.clone(), Arc::clone(&shown));
+                traces = Some(push::traces(to, sender, shown, instruments.clone(), outbox)?);
             }
-            let (shown, clock) = (Arc::clone(&shown), Arc::clone(&clock));
-            let of = |to| push::metrics(to, &config.storage.path, sender, shown, instruments.clone(), clock);
-            metrics = otlp.metrics.map(of).transpose()?;
+            if let Some(to) = otlp.metrics {
+                let (shown, clock) = (Arc::clone(&shown), Arc::clone(&clock));
+                metrics = Some(push::metrics(to, &config.storage.path, sender, shown, instruments.clone(), clock)?);
+            }
         }
         let engine = std::thread::Builder::new()
             .name("engine".into())
@@ -158,6 +173,7 @@ impl Runtime {
             url_file,
             metrics,
             own_traces,
+            traces,
         })
     }
 
@@ -197,6 +213,11 @@ impl Runtime {
         if let Some(own) = &self.own_traces {
             trace_own_work(Some(own.tracer()));
         }
+        let sending = CancellationToken::new();
+        let mut senders = JoinSet::new();
+        if let Some(traces) = self.traces {
+            senders.spawn(traces.run(sending.clone()));
+        }
 
         let mut sources = JoinSet::new();
         let polling = shutdown.child_token();
@@ -235,6 +256,9 @@ impl Runtime {
         // Pollers first: then the engine has heard everything, commits it and ends; pages to the last.
         polling.cancel();
         while sources.join_next().await.is_some() {}
+        // Then spans, while there is an engine to take note of what was sent.
+        sending.cancel();
+        while senders.join_next().await.is_some() {}
         // Held until here: an engine that ends because nobody is left must not look like one that has died.
         drop(self.handle);
         let engine = self.engine;
@@ -297,6 +321,7 @@ pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
         base_url: config.base_url.as_str().to_owned(),
         admits: Arc::new(move |agent| agents.admits(agent)),
         count_from,
+        traces: config.traces,
     }
 }
 
@@ -345,8 +370,9 @@ impl SourcePart {
             count_from,
         };
         let capabilities = self.config.platform.capabilities;
+        let traced = self.config.traces.then(|| self.config.base_url.host().into());
         let abandon_turns_after = self.platform(count_from).abandon_turns_after();
-        let entrant = Entrant { record, capabilities, abandon_turns_after };
+        let entrant = Entrant { record, capabilities, abandon_turns_after, traced };
         self.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)
     }
 

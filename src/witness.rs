@@ -1,13 +1,18 @@
 //! The joints between the parts: what pollers, engine and server ask of others, answered by those others.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::domain::{Report, SourceIx, Timestamp};
 use crate::engine::{EngineError, EngineHandle, Observer};
 use crate::ingest::Failure;
 use crate::ingest::poller::{Committing, Ledger, LedgerError, Witness};
 use crate::journal::{Archive, CommitStats, Journal, JournalError, SessionFilter};
+use crate::projection::TraceSpan;
+use crate::push::Outbox;
 use crate::server::{ArchiveError, SessionQuery};
 use crate::telemetry::{Health, Instruments, Stage};
 
@@ -95,19 +100,27 @@ impl Witness for SourceWitness {
 /// What the store does shows in metrics.
 pub struct StoreObserver {
     instruments: Instruments,
+    sends_spans: bool,
 }
 
 impl StoreObserver {
-    /// Shows the store's size at once.
-    pub fn new(instruments: Instruments, journal: &Journal) -> Self {
+    /// Shows the store's size at once, and that of the outbox if anybody empties it.
+    pub fn new(instruments: Instruments, journal: &Journal, sends_spans: bool) -> Self {
         instruments.journal_size(journal.bytes(), journal.events().unwrap_or(0));
-        Self { instruments }
+        if sends_spans {
+            let waiting = journal.outbox().unwrap_or_default();
+            instruments.register_outbox(waiting.end - waiting.start);
+        }
+        Self { instruments, sends_spans }
     }
 }
 
 impl Observer for StoreObserver {
     fn committed(&self, stats: &CommitStats, journal: &Journal) {
         self.instruments.committed(stats.took.into());
+        if self.sends_spans {
+            self.instruments.outbox(stats.waiting_spans, stats.dropped_spans);
+        }
         self.instruments.journal_size(journal.bytes(), stats.total_events);
     }
 
@@ -117,6 +130,42 @@ impl Observer for StoreObserver {
 
     fn duplicates(&self, source: &str, count: u64) {
         self.instruments.duplicates(source, count);
+    }
+}
+
+/// The outbox: read from the store, emptied by the engine.
+pub struct SpanOutbox {
+    journal: Journal,
+    engine: EngineHandle,
+    waiting: watch::Receiver<Range<u64>>,
+}
+
+impl SpanOutbox {
+    /// Of this store; `waiting` is the engine's word on what waits.
+    pub fn new(journal: Journal, engine: EngineHandle, waiting: watch::Receiver<Range<u64>>) -> Self {
+        Self { journal, engine, waiting }
+    }
+}
+
+impl Outbox for SpanOutbox {
+    fn waiting(&self) -> watch::Receiver<Range<u64>> {
+        self.waiting.clone()
+    }
+
+    async fn read(&self, range: Range<u64>, most: usize) -> Result<(Vec<TraceSpan>, u64), String> {
+        let journal = self.journal.clone();
+        let read = tokio::task::spawn_blocking(move || journal.waiting_spans(range, most)).await;
+        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    async fn sent(&self, before: u64) {
+        // An engine that has stopped leaves them to the next process, which sends them again.
+        let _ = self.engine.sent(before).await;
+    }
+
+    async fn settle(&self) {
+        // The same: what it had not committed is not there.
+        let _ = self.engine.settle().await;
     }
 }
 

@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("journal", &["domain", "projection"]),
     ("engine", &["domain", "journal", "projection"]),
     ("views", &["domain", "projection"]),
-    ("witness", &["domain", "engine", "ingest", "journal", "server", "telemetry"]),
+    ("witness", &["domain", "engine", "ingest", "journal", "projection", "push", "server", "telemetry"]),
     ("push", &["domain", "projection", "telemetry", "tls", "views"]),
     ("server", &["domain", "journal", "projection", "telemetry", "views"]),
     ("telemetry", &["domain"]),

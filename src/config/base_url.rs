@@ -52,6 +52,17 @@ impl BaseUrl {
         Ok(Self(format!("{scheme}://{host}{port}{path}")))
     }
 
+    /// The host, without a port.
+    pub fn host(&self) -> &str {
+        let (_, rest) = self.0.split_once("://").expect("a parsed URL has a scheme");
+        let authority = rest.split('/').next().unwrap_or(rest);
+        // Of an IPv6 address only what follows the bracket is the port.
+        match authority.rfind(':') {
+            Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+            _ => authority,
+        }
+    }
+
     /// The URL, without a slash at the end.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -103,6 +114,18 @@ mod tests {
         ] {
             let error = BaseUrl::parse(wrong).expect_err(wrong);
             assert!(!error.contains("hk-secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn hosts_stand_alone() {
+        for (url, host) in [
+            ("https://agp.eu.hcompany.ai", "agp.eu.hcompany.ai"),
+            ("http://localhost:8080/api", "localhost"),
+            ("http://[::1]:8080", "[::1]"),
+            ("http://[::1]/v1", "[::1]"),
+        ] {
+            assert_eq!(BaseUrl::parse(url).unwrap().host(), host);
         }
     }
 }

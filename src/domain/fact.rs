@@ -7,7 +7,7 @@ use smol_str::{SmolStr, format_smolstr};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::trace::sixteen_bytes;
-use super::{SessionId, Span, SpanId, Status, Timestamp, TraceId, TurnOutcome, Usage, Verdict};
+use super::{SessionId, Span, SpanId, Status, Timestamp, TraceContext, TraceId, TurnOutcome, Usage, Verdict};
 
 /// An id that the platform or a model's vendor gave to one call, and that tells it from its neighbours.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -219,6 +219,8 @@ pub enum Fact<N> {
     Children(Vec<SessionId>),
     /// The session that started it.
     ChildOf(SessionId),
+    /// The turn of its parent that its own turns are part of from now on; `None` if they stand for themselves.
+    Under(Option<TraceContext>),
     /// So many events were gone before they could be read.
     Lost(u64),
     /// The platform no longer knows the session.
@@ -388,6 +390,7 @@ impl<N> Fact<N> {
             | Self::Ended(_)
             | Self::Children(_)
             | Self::ChildOf(_)
+            | Self::Under(_)
             | Self::Lost(_)
             | Self::Gone
             | Self::Returned
@@ -448,6 +451,7 @@ impl<N> Fact<N> {
             }),
             Self::Children(children) => Fact::Children(children),
             Self::ChildOf(parent) => Fact::ChildOf(parent),
+            Self::Under(turn) => Fact::Under(turn),
             Self::Lost(count) => Fact::Lost(count),
             Self::Gone => Fact::Gone,
             Self::Returned => Fact::Returned,

@@ -188,4 +188,15 @@ pub struct Capabilities {
     pub queues: bool,
     /// It tells its own sum of tokens for each session, to compare ours with.
     pub checks_usage: bool,
+    /// How its own traces call a turn, if it names turns; the name is also that of the trace.
+    pub turn_names: Option<TurnNames>,
+}
+
+/// How a platform writes the names of turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnNames {
+    /// The attribute of spans that has it.
+    pub attribute: &'static str,
+    /// What stands before the 32 digits.
+    pub prefix: &'static str,
 }

@@ -33,7 +33,7 @@ pub struct SpanNames(u128);
 
 /// What is hashed into a name, so that things that stand at the same position get different ones. Never change the
 /// words: names have to stay what they were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Named {
     /// A turn, by its number.
     Turn,

@@ -19,6 +19,10 @@ pub struct CommitStats {
     pub events: u64,
     /// Facts in the log.
     pub total_events: u64,
+    /// Spans in the outbox.
+    pub waiting_spans: u64,
+    /// Spans that had to leave the outbox before anybody took them, as it was full.
+    pub dropped_spans: u64,
 }
 
 impl Journal {
@@ -34,6 +38,7 @@ impl Journal {
         let mut buffer = Vec::with_capacity(4096);
         let mut events = 0;
         let total_events;
+        let outbox = state_now.outbox_change();
         {
             let mut names = transaction.open_table(NAMES)?;
             for id in names_saved..state_now.names().len() {
@@ -67,6 +72,7 @@ impl Journal {
                 encode_series(state_now.families().family(metric), index as usize, &mut buffer)?;
                 table.insert((metric as u8, index), buffer.as_slice())?;
             }
+            super::outbox::write(&transaction, &outbox, &changes.spans, &mut buffer)?;
             let mut meta = transaction.open_table(META)?;
             total_events = meta.get("events")?.map_or(0, |value| value.value()) + events;
             if events > 0 {
@@ -74,6 +80,12 @@ impl Journal {
             }
         }
         transaction.commit()?;
-        Ok(CommitStats { took: began.elapsed(), events, total_events })
+        Ok(CommitStats {
+            took: began.elapsed(),
+            events,
+            total_events,
+            waiting_spans: outbox.waiting.end - outbox.waiting.start,
+            dropped_spans: outbox.dropped,
+        })
     }
 }

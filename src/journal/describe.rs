@@ -62,6 +62,8 @@ pub(super) fn describe<'a>(fact: &Fact<NameId>, name: &dyn Fn(NameId) -> &'a str
         },
         Fact::Children(children) => format!("has {} child sessions", children.len()),
         Fact::ChildOf(parent) => format!("is a child of session {parent}"),
+        Fact::Under(Some(turn)) => format!("works for its parent in trace {}", turn.trace),
+        Fact::Under(None) => "works for itself".into(),
         Fact::Lost(count) => format!("{count} events were gone before they could be read"),
         Fact::Gone => "the platform no longer knows it".into(),
         Fact::Returned => "the platform knows it again".into(),

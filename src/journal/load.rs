@@ -6,7 +6,7 @@ use super::record::decode_series;
 use super::tables::{FOLD_VERSION, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
 use super::{Journal, JournalError};
 use crate::domain::{SessionNo, SourceIx, Timestamp};
-use crate::projection::{Families, Session, SessionHead, SourceRecord, State};
+use crate::projection::{Families, Outbox, Session, SessionHead, SourceRecord, State};
 
 impl Journal {
     /// The state as of the last commit. Totals of an older fold are folded anew from the log first.
@@ -48,6 +48,7 @@ impl Journal {
                 state.restore_session(no, session, now);
             }
         }
+        state.restore_outbox(Outbox::new(self.outbox()?, u64::MAX));
         state.restored();
         Ok(state)
     }

@@ -15,6 +15,7 @@ mod archive;
 mod commit;
 mod describe;
 mod load;
+mod outbox;
 mod rebuild;
 mod record;
 mod retention;

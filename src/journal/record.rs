@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::JournalError;
 use crate::domain::{Event, Fact, NameId, SessionNo, SourceIx, Timestamp};
-use crate::projection::{Entry, Families, Family, Head, Metric, SeriesKey};
+use crate::projection::{Distribution, Entry, Families, Family, Head, Metric, Native, SeriesKey};
 
 /// A log entry. Times are told as the step from the one before: a step takes three or four bytes, a time eight.
 ///
-/// `F` is a fact, borrowed to be written and owned when read; so is `V`, a series' values.
+/// `F` is a fact, borrowed to be written and owned when read; so are `V`, a series' values, and `N`, its exponential
+/// buckets.
 #[derive(Serialize, Deserialize)]
 struct StoredEntry<F> {
     source: SourceIx,
@@ -22,12 +23,13 @@ struct StoredEvent<F> {
     fact: F,
 }
 
-/// A series.
+/// A series. Exemplars are no totals, and not kept.
 #[derive(Serialize, Deserialize)]
-struct StoredSeries<V> {
+struct StoredSeries<V, N> {
     key: SeriesKey,
     born: Timestamp,
     values: V,
+    native: Option<N>,
 }
 
 /// Writes an entry.
@@ -68,16 +70,17 @@ pub fn decode_entry(session: SessionNo, number: u32, bytes: &[u8]) -> Result<Ent
 pub(super) fn encode_series(family: &Family, index: usize, buffer: &mut Vec<u8>) -> Result<(), JournalError> {
     let head = family.heads()[index];
     buffer.clear();
-    let stored = StoredSeries { key: head.key, born: head.born, values: family.values(index) };
+    let native = family.distribution(index).map(Distribution::native);
+    let stored = StoredSeries { key: head.key, born: head.born, values: family.values(index), native };
     postcard::to_io(&stored, buffer)?;
     Ok(())
 }
 
 /// Reads a series back into `families`; one of a metric that this version does not know is left where it is.
 pub(super) fn decode_series(families: &mut Families, metric: u8, bytes: &[u8]) -> Result<(), JournalError> {
-    let stored: StoredSeries<Vec<u64>> = postcard::from_bytes(bytes)?;
+    let stored: StoredSeries<Vec<u64>, Native> = postcard::from_bytes(bytes)?;
     if let Some(metric) = Metric::from_code(metric) {
-        families.restore(metric, Head { key: stored.key, born: stored.born }, &stored.values);
+        families.restore(metric, Head { key: stored.key, born: stored.born }, &stored.values, stored.native);
     }
     Ok(())
 }

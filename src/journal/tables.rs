@@ -10,7 +10,7 @@ pub(super) const FORMAT_VERSION: u64 = 3;
 /// The version of the fold; raised when the same facts come to mean other numbers. Then totals are folded anew.
 pub(super) const FOLD_VERSION: u64 = 1;
 
-/// Single numbers: `format`, `fold`, `events`.
+/// Single numbers: `format`, `fold`, `events`, `next_span`.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Label texts by number.
 pub(super) const NAMES: TableDefinition<'_, u32, &str> = TableDefinition::new("names");
@@ -26,6 +26,8 @@ pub(super) const LOG: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::
 pub(super) const SERIES: TableDefinition<'_, (u8, u32), &[u8]> = TableDefinition::new("series");
 /// What sessions that are no longer kept had added to the series.
 pub(super) const BASE: TableDefinition<'_, (u8, u32), &[u8]> = TableDefinition::new("base");
+/// Spans that wait for a collector, by number.
+pub(super) const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
 
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), JournalError> {
     transaction.open_table(NAMES)?;
@@ -35,5 +37,6 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), JournalEr
     transaction.open_table(LOG)?;
     transaction.open_table(SERIES)?;
     transaction.open_table(BASE)?;
+    transaction.open_table(OUTBOX)?;
     Ok(())
 }

@@ -135,8 +135,8 @@ impl State {
                 if needs_reading(session, report.received_at) { active.read_at } else { report.received_at };
             let over_at = session.progress.newest.plus(patience);
             if over_at < known_until {
-                let open = session.open_turns.iter().filter(|turn| !turn.abandoned);
-                given_up.extend(open.map(|turn| (*no, turn.key, over_at)));
+                let open = session.open_turns.iter().filter(|turn| turn.abandoned.is_none());
+                given_up.extend(open.map(|turn| (*no, turn.id.key, over_at)));
             }
         }
         given_up.sort_unstable_by_key(|(no, key, _)| (*no, key.map(|key| key.0)));

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::distribution::{Distribution, Example, Exemplar};
 use super::metric::{Kind, Metric};
 use super::names::Names;
-use crate::domain::{NameId, SourceIx, Span, Timestamp};
+use super::native::Native;
+use crate::domain::{NameId, SourceIx, Timestamp};
 
 /// What tells one series of a metric from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -42,6 +44,8 @@ pub struct Family {
     metric: Metric,
     heads: Arc<Vec<Head>>,
     values: Arc<Vec<u64>>,
+    /// One per series of a histogram, none of other metrics. Each is shared for itself: a commit changes few of them.
+    distributions: Arc<Vec<Option<Arc<Distribution>>>>,
 }
 
 /// What the writer needs to find its series; readers never see it.
@@ -64,7 +68,7 @@ pub struct Families {
 
 impl Family {
     fn new(metric: Metric) -> Self {
-        Self { metric, heads: Arc::default(), values: Arc::default() }
+        Self { metric, heads: Arc::default(), values: Arc::default(), distributions: Arc::default() }
     }
 
     /// Which metric.
@@ -86,6 +90,22 @@ impl Family {
     /// The only number of series `index`.
     pub fn value(&self, index: usize) -> u64 {
         self.values(index)[0]
+    }
+
+    /// How many observations series `index` of a histogram has.
+    pub fn observations(&self, index: usize) -> u64 {
+        let (_, buckets) = self.values(index).split_last().expect("a series has numbers");
+        buckets.iter().sum()
+    }
+
+    /// What the observations of series `index` of a histogram come to.
+    pub fn sum(&self, index: usize) -> u64 {
+        *self.values(index).last().expect("a series has numbers")
+    }
+
+    /// What series `index` of a histogram has besides; `None` without observations, and of other metrics.
+    pub fn distribution(&self, index: usize) -> Option<&Distribution> {
+        self.distributions.get(index)?.as_deref()
     }
 }
 
@@ -163,6 +183,9 @@ impl Families {
         let width = family.metric.kind().width();
         let values = Arc::make_mut(&mut family.values);
         values.resize(values.len() + width, 0);
+        if family.metric.buckets().is_some() {
+            Arc::make_mut(&mut family.distributions).push(None);
+        }
         let lookup = &mut self.lookups[place];
         lookup.index.insert(key, index);
         lookup.is_dirty.push(false);
@@ -170,13 +193,16 @@ impl Families {
         index
     }
 
-    /// Puts back a series as the store holds it; `values` in its metric's width.
-    pub fn restore(&mut self, metric: Metric, head: Head, values: &[u64]) {
+    /// Puts back a series as the store holds it; `values` in its metric's width, `native` if it is a histogram.
+    pub fn restore(&mut self, metric: Metric, head: Head, values: &[u64], native: Option<Native>) {
         let place = place(metric);
         let index = self.create(place, head.key, head.born) as usize;
         let width = metric.kind().width();
         let taken = values.len().min(width);
         Arc::make_mut(&mut self.families[place].values)[index * width..][..taken].copy_from_slice(&values[..taken]);
+        if let Some(native) = native {
+            *self.distribution(metric, index) = Distribution::of(native);
+        }
         let free = metric.free_positions();
         if head.key.agent != Names::NONE && head.key.agent != Names::OVERFLOWED {
             let labels = [0, 1].map(|i| if free[i] { head.key.labels[i] } else { Names::NONE });
@@ -205,16 +231,27 @@ impl Families {
         self.at(metric, index, |values| values[0] = value);
     }
 
-    /// Counts one duration.
-    pub fn observe(&mut self, metric: Metric, key: SeriesKey, span: Span, now: Timestamp) {
-        let bounds = metric.bounds();
-        let bucket = bounds.partition_point(|&bound| bound < span);
+    /// Counts one observation, in the whole numbers that the metric is kept in (durations in microseconds); and where
+    /// it can be looked at, if that is known.
+    pub fn observe(&mut self, metric: Metric, key: SeriesKey, value: u64, now: Timestamp, trace: Option<Exemplar>) {
+        let Some(buckets) = metric.buckets() else {
+            debug_assert!(false, "{metric:?} is added to, not observed");
+            return;
+        };
+        let bucket = buckets.bounds.partition_point(|&bound| bound < value);
         let index = self.seed(metric, key, now);
         self.at(metric, index, |values| {
             values[bucket] += 1;
-            let sum = &mut values[bounds.len() + 1];
-            *sum = sum.saturating_add(span.micros());
+            let sum = &mut values[buckets.bounds.len() + 1];
+            *sum = sum.saturating_add(value);
         });
+        let example = trace.map(|exemplar| Example { exemplar, value });
+        self.distribution(metric, index as usize).observe(buckets.measure.shown(value), bucket, example);
+    }
+
+    fn distribution(&mut self, metric: Metric, index: usize) -> &mut Distribution {
+        let all = Arc::make_mut(&mut self.families[place(metric)].distributions);
+        Arc::make_mut(all[index].get_or_insert_default())
     }
 
     fn at(&mut self, metric: Metric, index: u32, change: impl FnOnce(&mut [u64])) {
@@ -243,6 +280,7 @@ impl Families {
     pub fn clear(&mut self) {
         for (family, lookup) in self.families.iter_mut().zip(&mut self.lookups) {
             Arc::make_mut(&mut family.values).fill(0);
+            Arc::make_mut(&mut family.distributions).fill(None);
             for index in 0..family.heads.len() {
                 mark_dirty(lookup, u32::try_from(index).expect("series are capped far below 2^32"));
             }
@@ -260,6 +298,9 @@ impl Families {
                         *value = if is_time { (*value).max(*more) } else { value.saturating_add(*more) };
                     }
                 });
+                if let Some(more) = family.distribution(index) {
+                    self.distribution(family.metric, to as usize).absorb(more);
+                }
             }
         }
     }
@@ -327,7 +368,7 @@ mod tests {
     fn observations_land_in_the_first_bucket_that_holds_them() {
         let mut families = Families::new(10);
         for seconds in [0, 1, 2, 3, 100_000] {
-            families.observe(Metric::SessionQueue, key(5, 0), Span::from_secs(seconds), NOW);
+            families.observe(Metric::SessionQueue, key(5, 0), seconds * 1_000_000, NOW, None);
         }
         let values = families.family(Metric::SessionQueue).values(0).to_vec();
         assert_eq!(values[..4], [2, 1, 1, 0]);

@@ -7,13 +7,13 @@ use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::attention::{listed_due, needs_reading};
-use super::fold::Fold;
+use super::fold::{Fold, Tracer};
 use super::session::Session;
 use super::standing::Standing;
 use super::state::{Active, Known, Source, State};
 use crate::domain::{
     DISCOVERED, Due, Event, Fact, Item, Label, Listing, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx,
-    Timestamp, Watch,
+    SpanNames, Timestamp, TraceContext, Watch,
 };
 
 /// One session's share of a commit, as the log keeps it.
@@ -164,6 +164,7 @@ impl State {
                 let (born, inherited) = (row.born, row.inherited);
                 let fact = Fact::Discovered { agent, created_at: row.created_at, born, inherited };
                 self.fold(report, no, [Event { at: row.created_at, fact }]);
+                self.note_kin(report, row, no, load)?;
                 receipt.discovered += 1;
                 if row.watch == Watch::AtRest && row.sighting.since < count_from {
                     // All that it ever did was before counting began. If it moves again it is read from its beginning.
@@ -180,9 +181,12 @@ impl State {
             hash_map::Entry::Occupied(occupied) => {
                 let known = *occupied.get();
                 if known.settled && known.mark == Some(row.mark) {
+                    self.note_orphan(ix, row);
                     return Ok(());
                 }
-                self.activate(ix, &row.id, load)?
+                let no = self.activate(ix, &row.id, load)?;
+                self.note_parent(report, row, no, load)?;
+                no
             }
         };
         let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now");
@@ -307,6 +311,7 @@ impl State {
             }
             Fact::Ended(_) if session.run.ended => return,
             Fact::Ended(_) => session.progress.checked_at = report.received_at,
+            Fact::ChildOf(_) if session.parent.is_some() => return,
             Fact::Children(children) if children.iter().all(|child| session.children.contains(child)) => return,
             _ => {}
         }
@@ -366,14 +371,40 @@ impl State {
     /// Folds facts of one session and notes them for the journal.
     pub(super) fn fold(&mut self, report: &Report, no: SessionNo, events: impl IntoIterator<Item = Event<NameId>>) {
         let ix = report.source;
-        let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("the caller found it");
+        let parent_turn = self.parent_turn(ix, no);
+        let source = &mut self.sources[ix.0 as usize];
+        let active = source.active.get_mut(&no).expect("the caller found it");
         let session = &mut active.session;
+        let mut spans = std::mem::take(&mut self.changes.spans);
+        let tracer = source.traced.is_some().then(|| Tracer {
+            names: SpanNames::new(&source.record.platform, &source.record.account, &session.id),
+            parent_turn,
+            spans: &mut spans,
+        });
         let entry = self.changes.entry(ix, no, session, report.received_at);
-        let mut fold = Fold::new(&mut self.families, &self.words, report.received_at);
+        let mut fold = Fold::new(&mut self.families, &self.words, report.received_at).traced(tracer);
+        // Where the platform names turns, each has a trace of its own.
+        let is_named = source.capabilities.is_some_and(|it| it.turn_names.is_some());
+        if session.turn().is_none() && session.under != parent_turn && !is_named {
+            // A fact like any other, so that the log says, too, where its turns belong.
+            let under = Event { at: report.received_at, fact: Fact::Under(parent_turn) };
+            fold.apply(session, &under);
+            entry.events.push(under);
+        }
         for event in events {
             fold.apply(session, &event);
             entry.events.push(event);
         }
+        self.changes.spans = spans;
         self.show(ix, no, report.received_at);
+    }
+
+    /// The turn that the parent of a session is in, where both are known.
+    fn parent_turn(&self, ix: SourceIx, no: SessionNo) -> Option<TraceContext> {
+        let source = &self.sources[ix.0 as usize];
+        let parent = source.active.get(&no)?.session.parent.as_ref()?;
+        let parent = &source.active.get(&source.known.get(parent)?.no)?.session;
+        let names = SpanNames::new(&source.record.platform, &source.record.account, &parent.id);
+        Some(parent.turn()?.id.context(names))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::family::SeriesKey;
-use super::metric::{Kind, Metric};
+use super::metric::Metric;
 use super::state::State;
 
 /// A named truth about every state.
@@ -23,6 +23,8 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant { name: "measured-durations-never-exceed-what-is-measured", holds: durations_are_bounded },
     Invariant { name: "turns-over-never-exceed-turns-begun", holds: ends_have_beginnings },
     Invariant { name: "failed-model-calls-never-exceed-model-calls", holds: model_failures_are_calls },
+    Invariant { name: "exponential-buckets-count-what-classic-ones-count", holds: buckets_agree },
+    Invariant { name: "tokens-of-calls-never-exceed-tokens", holds: tokens_of_calls_are_tokens },
     Invariant { name: "failed-tool-calls-never-exceed-tool-calls", holds: tool_failures_are_calls },
 ];
 
@@ -37,10 +39,8 @@ fn sum(state: &State, metric: Metric, pick: impl Fn(&SeriesKey) -> bool) -> u64 
 }
 
 fn observations(state: &State, metric: Metric) -> u64 {
-    debug_assert!(matches!(metric.kind(), Kind::Histogram(_)), "only histograms are observed");
     let family = state.families().family(metric);
-    let buckets = metric.bounds().len() + 1;
-    (0..family.heads().len()).map(|i| family.values(i)[..buckets].iter().sum::<u64>()).sum()
+    (0..family.heads().len()).map(|i| family.observations(i)).sum()
 }
 
 /// The gauges as they should be, by series: from the sessions that are read, and from the places of those put away.
@@ -104,6 +104,29 @@ fn durations_are_bounded(state: &State) -> bool {
     observations(state, Metric::SessionDuration) <= sum(state, Metric::SessionsFinished, all)
         && observations(state, Metric::TurnDuration) <= sum(state, Metric::TurnsFinished, all)
         && observations(state, Metric::ToolCallDuration) <= sum(state, Metric::ToolCalls, all)
+}
+
+fn buckets_agree(state: &State) -> bool {
+    Metric::ALL.iter().filter(|metric| metric.buckets().is_some()).all(|&metric| {
+        let family = state.families().family(metric);
+        (0..family.heads().len()).all(|i| {
+            family.distribution(i).map_or(0, |distribution| distribution.native().count()) == family.observations(i)
+        })
+    })
+}
+
+fn tokens_of_calls_are_tokens(state: &State) -> bool {
+    let of_calls = |metric| {
+        let family = state.families().family(metric);
+        (0..family.heads().len()).fold(0u64, |sum, i| sum.saturating_add(family.sum(i)))
+    };
+    of_calls(Metric::CallInputTokens) <= saturating_sum(state, Metric::InputTokens)
+        && of_calls(Metric::CallOutputTokens) <= saturating_sum(state, Metric::OutputTokens)
+}
+
+fn saturating_sum(state: &State, metric: Metric) -> u64 {
+    let family = state.families().family(metric);
+    (0..family.heads().len()).fold(0, |sum, i| sum.saturating_add(family.value(i)))
 }
 
 fn tool_failures_are_calls(state: &State) -> bool {

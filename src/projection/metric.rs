@@ -1,7 +1,5 @@
 //! Every measure that is folded from facts: what kind of number it is and which labels tell its series apart.
 
-use crate::domain::Span;
-
 /// A label of a series, besides `source`, which every series has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
@@ -23,6 +21,8 @@ pub enum Dimension {
     Phase,
     /// Why an event could not be decoded, from a closed set.
     Reason,
+    /// A model's vendor.
+    Provider,
 }
 
 impl Dimension {
@@ -38,12 +38,13 @@ impl Dimension {
             Self::Basis => "basis",
             Self::Phase => "phase",
             Self::Reason => "reason",
+            Self::Provider => "provider",
         }
     }
 
     /// Whether its values are chosen by the platform's users, so that their number has to be bounded.
     pub const fn is_free(self) -> bool {
-        matches!(self, Self::Agent | Self::Model | Self::Tool)
+        matches!(self, Self::Agent | Self::Model | Self::Tool | Self::Provider)
     }
 }
 
@@ -58,44 +59,106 @@ pub enum Kind {
     Gauge,
     /// A point in time, kept in microseconds; 0 is none yet.
     Time,
-    /// A distribution of durations, kept in microseconds, over these upper bounds.
-    Histogram(&'static [Span]),
+    /// A distribution over these buckets.
+    Histogram(Buckets),
+}
+
+/// In which whole numbers a distribution is kept, and in which unit it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Microseconds, shown as seconds.
+    Duration,
+    /// A count of something, shown as it is.
+    Count,
+}
+
+impl Measure {
+    /// How many decimal digits of what is shown the whole number has.
+    pub const fn digits(self) -> u32 {
+        match self {
+            Self::Duration => 6,
+            Self::Count => 0,
+        }
+    }
+
+    /// A whole number as it is shown.
+    pub fn shown(self, value: u64) -> f64 {
+        match self {
+            Self::Duration => value as f64 / 1e6,
+            Self::Count => value as f64,
+        }
+    }
+}
+
+/// The classic buckets of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buckets {
+    /// What the bounds and the observations are.
+    pub measure: Measure,
+    /// Upper bounds, ascending; above the last is one bucket more.
+    pub bounds: &'static [u64],
+}
+
+impl Buckets {
+    const fn durations(bounds: &'static [u64]) -> Self {
+        Self { measure: Measure::Duration, bounds }
+    }
+
+    const fn counts(bounds: &'static [u64]) -> Self {
+        Self { measure: Measure::Count, bounds }
+    }
+
+    /// The upper bounds as they are shown, without the infinite one.
+    pub fn shown(self) -> impl Iterator<Item = f64> {
+        self.bounds.iter().map(move |bound| self.measure.shown(*bound))
+    }
 }
 
 impl Kind {
     /// Numbers a series holds: one, or a histogram's buckets (the infinite one included) and then their sum.
     pub const fn width(self) -> usize {
         match self {
-            Self::Histogram(bounds) => bounds.len() + 2,
+            Self::Histogram(buckets) => buckets.bounds.len() + 2,
             _ => 1,
         }
     }
 }
 
-const fn seconds<const N: usize>(bounds: [u64; N]) -> [Span; N] {
-    let mut spans = [Span::ZERO; N];
-    let mut i = 0;
+/// `first`, and each bound `factor` times the one before.
+const fn growing<const N: usize>(first: u64, factor: u64) -> [u64; N] {
+    let mut bounds = [first; N];
+    let mut i = 1;
     while i < N {
-        spans[i] = Span::from_secs(bounds[i]);
+        bounds[i] = bounds[i - 1] * factor;
         i += 1;
     }
-    spans
+    bounds
 }
 
-const fn millis<const N: usize>(bounds: [u64; N]) -> [Span; N] {
-    let mut spans = [Span::ZERO; N];
+const fn millis<const N: usize>(mut bounds: [u64; N]) -> [u64; N] {
     let mut i = 0;
     while i < N {
-        spans[i] = Span::from_micros(bounds[i] * 1000);
+        bounds[i] *= 1000;
         i += 1;
     }
-    spans
+    bounds
+}
+
+const fn seconds<const N: usize>(bounds: [u64; N]) -> [u64; N] {
+    millis(millis(bounds))
 }
 
 /// Agent work reaches into hours; OpenTelemetry's own buckets stop at 82 seconds.
-const WORK: &[Span] = &seconds([1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800]);
-const MODEL_CALL: &[Span] = &millis([100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000]);
-const TOOL_CALL: &[Span] = &millis([50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000]);
+const WORK: Buckets =
+    Buckets::durations(&seconds([1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800]));
+const MODEL_CALL: Buckets =
+    Buckets::durations(&millis([100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000]));
+const TOOL_CALL: Buckets =
+    Buckets::durations(&millis([50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000]));
+/// What the GenAI conventions want of calls: 0.01 s to 81.92 s.
+const OPERATION: Buckets = Buckets::durations(&growing::<14>(10_000, 2));
+/// What they want of tokens: 1 to 67,108,864.
+const TOKENS: Buckets = Buckets::counts(&growing::<14>(1, 4));
 
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $kind:expr, [$($dim:ident),*], $stored:literal;)*) => {
@@ -188,6 +251,14 @@ metrics! {
     ModelCallFailures = 27, Kind::Counter, [Agent, Model, ErrorType], true;
     /// How long until a model's first token.
     TimeToFirstToken = 28, Kind::Histogram(MODEL_CALL), [Agent, Model], true;
+    /// Prompt tokens of single calls of a model; so are the three below it, for OpenTelemetry only.
+    CallInputTokens = 29, Kind::Histogram(TOKENS), [Agent, Model, Provider], true;
+    /// Generated tokens of single calls.
+    CallOutputTokens = 30, Kind::Histogram(TOKENS), [Agent, Model, Provider], true;
+    /// How long calls took that succeeded.
+    CallDuration = 31, Kind::Histogram(OPERATION), [Agent, Model, Provider], true;
+    /// How long calls took that failed.
+    FailedCallDuration = 32, Kind::Histogram(OPERATION), [Agent, Model, Provider], true;
     /// Stream events folded.
     EventsIngested = 40, Kind::Counter, [], true;
     /// Stream events that were gone before they could be read.
@@ -218,11 +289,11 @@ impl Metric {
         self.dimensions().first() == Some(&Dimension::Agent)
     }
 
-    /// The upper bounds of its buckets, if it has any.
-    pub const fn bounds(self) -> &'static [Span] {
+    /// Its classic buckets, if it has any.
+    pub const fn buckets(self) -> Option<Buckets> {
         match self.kind() {
-            Kind::Histogram(bounds) => bounds,
-            _ => &[],
+            Kind::Histogram(buckets) => Some(buckets),
+            _ => None,
         }
     }
 
@@ -247,8 +318,22 @@ mod tests {
 
     #[test]
     fn bounds_ascend() {
-        for &metric in Metric::ALL {
-            assert!(metric.bounds().is_sorted_by(|a, b| a < b), "{metric:?}");
+        for buckets in Metric::ALL.iter().filter_map(|metric| metric.buckets()) {
+            assert!(buckets.bounds.is_sorted_by(|a, b| a < b), "{buckets:?}");
+            assert!(buckets.bounds.len() < usize::from(u8::MAX), "exemplars know their bucket by one byte");
         }
+    }
+
+    #[test]
+    fn bounds_are_what_they_are_called() {
+        let ends = |buckets: Buckets| {
+            let shown: Vec<f64> = buckets.shown().collect();
+            (shown[0], shown[1], shown[shown.len() - 1])
+        };
+        assert_eq!(ends(WORK), (1.0, 2.0, 28_800.0));
+        assert_eq!(ends(MODEL_CALL), (0.1, 0.25, 120.0));
+        assert_eq!(ends(TOOL_CALL), (0.05, 0.1, 300.0));
+        assert_eq!(ends(OPERATION), (0.01, 0.02, 81.92));
+        assert_eq!(ends(TOKENS), (1.0, 4.0, 67_108_864.0));
     }
 }

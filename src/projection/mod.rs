@@ -8,25 +8,36 @@
 //! addition, and a fold of the same facts is the same to the last digit: that is what lets totals be checked.
 
 mod attention;
+mod distribution;
 mod family;
 mod fold;
 mod intake;
 mod invariants;
+mod kinship;
 mod metric;
 mod names;
+mod native;
+mod outbox;
 mod session;
 mod snapshot;
+mod span;
 mod standing;
 mod state;
+mod trace;
 mod vocabulary;
 
+pub use distribution::{Distribution, Example, Exemplar};
 pub use family::{Families, Family, Head, SeriesKey};
-pub use fold::Fold;
+pub use fold::{Fold, Tracer};
 pub use intake::{Entry, IntakeError};
 pub use invariants::{INVARIANTS, Invariant, broken_invariants};
-pub use metric::{Dimension, Kind, Metric};
+pub use metric::{Buckets, Dimension, Kind, Measure, Metric};
 pub use names::{LabelPolicy, Names, OVERFLOW, UNKNOWN};
+pub use native::{Native, SCHEMA};
+pub use outbox::{Outbox, OutboxChange};
 pub use session::{LoopState, OpenCall, Progress, Reasoning, Run, Session, SessionHead, Turn};
 pub use snapshot::{Snapshot, SourceView};
+pub use span::{ChatWork, TraceSpan, TurnWork, Work};
 pub use state::{Changes, SourceRecord, State};
+pub use trace::{Answered, Happening, Mark, SpanRef, Stretch, Tally, TurnRef};
 pub use vocabulary::{OTHER_ERROR, Vocabulary};

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use smol_str::SmolStr;
 
+use super::trace::{Answered, SpanRef, Stretch, Tally, TurnRef};
 use crate::domain::{
-    COPIED_UNTIL_BORN, CallId, Listing, Mark, ModelUsage, NameId, SessionId, SourceIx, Span, Status, Timestamp,
-    TurnKey, Usage, Verdict,
+    COPIED_UNTIL_BORN, CallId, Listing, Mark, ModelUsage, NameId, SessionId, SourceIx, Status, Timestamp, TraceContext,
+    Usage, Verdict,
 };
 
 /// One session, as far as it was read. It begins with the fields of [`SessionHead`], in their order.
@@ -68,6 +69,12 @@ pub struct Session {
     pub lost: u64,
     /// Child sessions.
     pub children: Vec<SessionId>,
+    /// The session that started it.
+    pub parent: Option<SessionId>,
+    /// The turn of that session in which it is at work.
+    pub under: Option<TraceContext>,
+    /// The turn that was over last.
+    pub last_turn: Option<TurnRef>,
     /// Half-done steps.
     pub loop_state: LoopState,
 }
@@ -128,21 +135,25 @@ pub struct Run {
 }
 
 /// A stretch of work, from activation until the session settles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// Tells it from others that are open; `None` on platforms where only one can be.
-    pub key: Option<TurnKey>,
+    /// Which one. Its key tells it from others that are open; it has none on platforms where only one can be.
+    pub id: TurnRef,
     /// When it began.
     pub began: Timestamp,
     /// The latest verdict given in it.
     pub verdict: Option<Verdict>,
-    /// It was counted as abandoned: nobody waits for its end, but it may come.
-    pub abandoned: bool,
+    /// When it was counted as abandoned: nobody waits for its end, but it may come.
+    pub abandoned: Option<Timestamp>,
+    /// What it did so far.
+    pub tally: Tally,
 }
 
 /// A stretch of thinking, as far as its model calls are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reasoning {
+    /// It, while it goes on.
+    pub stretch: Option<Stretch>,
     /// The model that was named in it.
     pub model: Option<NameId>,
     /// A model call was told in it.
@@ -160,6 +171,12 @@ pub struct OpenCall {
     pub tool: NameId,
     /// When it was asked for.
     pub began: Timestamp,
+    /// Its span.
+    pub span: SpanRef,
+    /// The span that it stands under, if that is not its turn's.
+    pub below: Option<SpanRef>,
+    /// The turn it belongs to; `None` if none was open, or if its span was told already.
+    pub turn: Option<TurnRef>,
 }
 
 /// What connects an event of the agent's loop with the ones before it.
@@ -167,8 +184,12 @@ pub struct OpenCall {
 pub struct LoopState {
     /// Since when the model has been thinking.
     pub asked: Option<Timestamp>,
-    /// Times the model took, until the next running total says which model it was.
-    pub answered: Vec<Span>,
+    /// Answers of the model, until the next running total says which model it was.
+    pub answered: Vec<Answered>,
+    /// The step it is in.
+    pub step: Option<Stretch>,
+    /// The stretch of acting it is in.
+    pub act: Option<Stretch>,
     /// Tools at work.
     pub calls: Vec<OpenCall>,
     /// The stretch of thinking it is in, or was in last.
@@ -205,6 +226,9 @@ impl Session {
             mismatch: 0,
             lost: 0,
             children: Vec::new(),
+            parent: None,
+            under: None,
+            last_turn: None,
             loop_state: LoopState::default(),
         }
     }
@@ -227,7 +251,12 @@ impl Session {
 
     /// The turn that it is in: the latest that is not over and was not given up.
     pub fn turn(&self) -> Option<&Turn> {
-        self.open_turns.iter().rfind(|turn| !turn.abandoned)
+        self.open_turns.iter().rfind(|turn| turn.abandoned.is_none())
+    }
+
+    /// The same, to be changed.
+    pub fn turn_mut(&mut self) -> Option<&mut Turn> {
+        self.open_turns.iter_mut().rfind(|turn| turn.abandoned.is_none())
     }
 
     /// All tokens it used, of all kinds and models.

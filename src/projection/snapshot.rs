@@ -6,10 +6,10 @@ use smol_str::SmolStr;
 
 use super::family::Family;
 use super::metric::Metric;
-use crate::domain::{Limits, NameId};
+use crate::domain::{Limits, NameId, TurnNames};
 
 /// A source as readers see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SourceView {
     /// Its label value.
     pub name: SmolStr,
@@ -23,6 +23,10 @@ pub struct SourceView {
     pub active: usize,
     /// Sessions that are settled.
     pub settled: usize,
+    /// The platform's host, as spans have it.
+    pub server: SmolStr,
+    /// How the platform's own traces call a turn.
+    pub turn_names: Option<TurnNames>,
 }
 
 /// Everything there is to show.

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::family::{Families, Head, SeriesKey};
 use super::fold::Fold;
 use super::intake::Entry;
+use super::kinship::Orphans;
 use super::metric::Metric;
 use super::names::{LabelPolicy, Names};
+use super::outbox::{Outbox, OutboxChange};
 use super::session::{Session, SessionHead};
 use super::snapshot::{Snapshot, SourceView};
+use super::span::TraceSpan;
 use super::standing::{Place, Standing};
 use super::vocabulary::Vocabulary;
 use crate::domain::{
@@ -64,6 +68,10 @@ pub(super) struct Source {
     pub(super) limits: Limits,
     /// After how much silence a turn that is not over is given up.
     pub(super) abandon_turns_after: Option<Span>,
+    /// The platform's host, where its sessions are told as spans.
+    pub(super) traced: Option<SmolStr>,
+    /// Children by parents that no list has shown yet.
+    pub(super) orphans: Orphans,
 }
 
 /// What a commit has to make durable.
@@ -77,6 +85,10 @@ pub struct Changes {
     pub walks: Vec<(SourceIx, &'static str, Timestamp)>,
     /// Sources that are new or changed.
     pub sources: BTreeSet<SourceIx>,
+    /// Work that is over, for the outbox.
+    pub spans: Vec<TraceSpan>,
+    /// The collector has taken, or will never take, everything in the outbox before this number.
+    pub sent: Option<u64>,
     /// Where each session's entry stands.
     open: HashMap<SessionNo, usize, RandomState>,
 }
@@ -118,6 +130,7 @@ pub struct State {
     pub(super) changes: Changes,
     /// Sessions by since when they are in their status; one set per series of the gauge.
     pub(super) by_status: Vec<BTreeSet<(Timestamp, SessionNo)>>,
+    pub(super) outbox: Outbox,
     names_saved: usize,
     /// Events that came again, since the start of the process.
     pub(super) duplicates: u64,
@@ -141,6 +154,7 @@ impl State {
             next_no: 0,
             changes: Changes::default(),
             by_status: Vec::new(),
+            outbox: Outbox::default(),
             names_saved,
             duplicates: 0,
         }
@@ -162,6 +176,8 @@ impl State {
             walks: BTreeMap::new(),
             limits: Limits::default(),
             abandon_turns_after: None,
+            traced: None,
+            orphans: Orphans::default(),
         });
         self.count_phase(ix, self.words.active, 0);
         self.count_phase(ix, self.words.settled, 0);
@@ -211,6 +227,31 @@ impl State {
         }
     }
 
+    /// Says whether the sessions of a source are told as spans: then it has the name of the platform's host.
+    pub fn trace(&mut self, ix: SourceIx, server: Option<SmolStr>) {
+        self.sources[ix.0 as usize].traced = server;
+    }
+
+    /// Puts back what waits in the outbox.
+    pub fn restore_outbox(&mut self, outbox: Outbox) {
+        self.outbox = outbox;
+    }
+
+    /// Sets how many spans may wait in the outbox.
+    pub fn limit_outbox(&mut self, limit: u64) {
+        self.outbox.set_limit(limit);
+    }
+
+    /// The outbox, as it is committed.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Everything in the outbox before this number leaves it with the next commit.
+    pub fn sent(&mut self, before: u64) {
+        self.changes.sent = self.changes.sent.max(Some(before));
+    }
+
     fn seed_gauges(&mut self, ix: SourceIx, agent: NameId, capabilities: &Capabilities, now: Timestamp) {
         for status in capabilities.statuses.iter().copied().chain([Status::Other]) {
             if !status.is_terminal() {
@@ -256,6 +297,7 @@ impl State {
     /// Everything is back: what was restored needs no saving.
     pub fn restored(&mut self) {
         self.families.take_dirty();
+        self.restore_orphans();
     }
 
     /// What the next commit will make durable.
@@ -346,12 +388,20 @@ impl State {
         !(changes.entries.is_empty()
             && changes.sessions.is_empty()
             && changes.walks.is_empty()
-            && changes.sources.is_empty())
+            && changes.sources.is_empty()
+            && changes.sent.is_none())
+    }
+
+    /// What the next commit does to the outbox.
+    pub fn outbox_change(&self) -> OutboxChange {
+        self.outbox.plan(self.changes.spans.len(), self.changes.sent)
     }
 
     /// The changes are durable: forgets them, and of settled sessions everything but that they exist.
     pub fn committed(&mut self) {
         self.names_saved = self.names.len();
+        let outbox = self.outbox_change();
+        self.outbox.committed(&outbox);
         let changes = std::mem::take(&mut self.changes);
         for (ix, no) in changes.sessions {
             let source = &mut self.sources[ix.0 as usize];
@@ -418,6 +468,8 @@ impl State {
                     limits: source.limits.clone(),
                     active: source.active.len(),
                     settled: source.known.len() - source.active.len(),
+                    server: source.traced.clone().unwrap_or_default(),
+                    turn_names: source.capabilities.and_then(|it| it.turn_names),
                 })
                 .collect::<Arc<[_]>>(),
         }

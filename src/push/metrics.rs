@@ -20,7 +20,7 @@ use super::retry::{Patience, retrying};
 use crate::domain::{Clock, Timestamp};
 use crate::projection::Snapshot;
 use crate::telemetry::Instruments;
-use crate::views::otlp::{Sender, metrics};
+use crate::views::otlp::{Options, Sender, metrics};
 
 /// Attempts at one message.
 const ATTEMPTS: u32 = 4;
@@ -55,6 +55,7 @@ struct Shown {
     snapshot: Arc<ArcSwap<Snapshot>>,
     clock: Arc<dyn Clock>,
     started: Timestamp,
+    options: Options,
 }
 
 impl Push {
@@ -70,8 +71,8 @@ impl Push {
         let client = Client::new(destination, Signal::Metrics)?;
         let deltas = manner.delta.as_deref().map(Deltas::open).transpose()?;
         instruments.register_signal(SIGNAL);
-        let started = clock.now();
-        Ok(Self { client, manner, deltas, shown: Shown { sender, snapshot, clock, started }, instruments })
+        let (started, options) = (clock.now(), Options { exponential: manner.exponential });
+        Ok(Self { client, manner, deltas, shown: Shown { sender, snapshot, clock, started, options }, instruments })
     }
 
     /// Sends in every interval until told to stop, and once more then.
@@ -125,7 +126,7 @@ impl Push {
 impl Shown {
     fn messages(&self, instruments: &Instruments) -> Vec<ExportMetricsServiceRequest> {
         let snapshot = self.snapshot.load();
-        metrics(&snapshot, &instruments.gather(), &self.sender, self.started, self.clock.now())
+        metrics(&snapshot, &instruments.gather(), &self.sender, self.options, self.started, self.clock.now())
     }
 }
 

@@ -13,9 +13,11 @@ mod metrics;
 mod own;
 mod retry;
 mod totals;
+mod traces;
 
 pub use client::{Client, Destination, Outcome, Protocol, PushError, Signal};
 pub use instance::instance_id;
 pub use metrics::{Manner, Push};
 pub use own::OwnTraces;
 pub use retry::{Patience, retrying};
+pub use traces::{Outbox, PushTraces};

@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use crate::config::{Histograms, OtlpDestination, OtlpMetrics, OtlpProtocol, OtlpTraces, Temporality};
 use crate::domain::Clock;
 use crate::projection::Snapshot;
-use crate::push::{Destination, Manner, OwnTraces, Protocol, Push, PushError, instance_id};
+use crate::push::{Destination, Manner, OwnTraces, Protocol, Push, PushError, PushTraces, instance_id};
 use crate::telemetry::Instruments;
 use crate::views::otlp::Sender;
+use crate::witness::SpanOutbox;
 
 /// What says who an instance is.
 const INSTANCE: &str = "service.instance.id";
@@ -41,6 +42,18 @@ pub(super) fn metrics(
 /// What traces the exporter's own work, if that is wanted.
 pub(super) fn own_traces(to: &OtlpTraces, sender: &Sender, instruments: &Instruments) -> Result<OwnTraces, PushError> {
     OwnTraces::new(&destination(to.destination.clone()), sender, instruments.clone())
+}
+
+/// What sends spans.
+pub(super) fn traces(
+    config: OtlpTraces,
+    sender: Sender,
+    shown: Arc<ArcSwap<Snapshot>>,
+    instruments: Instruments,
+    outbox: SpanOutbox,
+) -> Result<PushTraces<SpanOutbox>, PushError> {
+    let OtlpTraces { destination: to, batch, .. } = config;
+    PushTraces::new(&destination(to), batch, sender, shown, instruments, outbox)
 }
 
 /// The same destination in the words of what sends.

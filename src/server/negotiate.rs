@@ -42,13 +42,24 @@ fn thousandths(weight: &str) -> u16 {
 
 /// How precisely a media range means a format: by name, by its main type, by `*/*`, or not at all.
 fn precision(choice: &Choice<'_>, format: Format) -> Option<u8> {
-    let (full, main, version) = match format {
-        Format::Text => ("text/plain", "text/*", "0.0.4"),
-        Format::OpenMetrics => ("application/openmetrics-text", "application/*", "1.0.0"),
+    let (full, main) = match format {
+        Format::Text => ("text/plain", "text/*"),
+        Format::OpenMetrics => ("application/openmetrics-text", "application/*"),
+        Format::Protobuf => ("application/vnd.google.protobuf", "application/*"),
     };
     if choice.name.eq_ignore_ascii_case(full) {
-        // Of OpenMetrics 0.0.1 and text 1.0.0, which Prometheus lists besides, none is written here.
-        return choice.parameter("version").is_none_or(|asked| asked == version).then_some(2);
+        let is_version = |written: &str| choice.parameter("version").is_none_or(|asked| asked == written);
+        let is_it = match format {
+            // Of OpenMetrics 0.0.1 and text 1.0.0, which Prometheus lists besides, none is written here.
+            Format::Text => is_version("0.0.4"),
+            Format::OpenMetrics => is_version("1.0.0"),
+            // The media type alone says protobuf and not which messages, nor how they follow one another.
+            Format::Protobuf => {
+                choice.parameter("proto") == Some("io.prometheus.client.MetricFamily")
+                    && choice.parameter("encoding") == Some("delimited")
+            }
+        };
+        return is_it.then_some(2);
     }
     match choice.name {
         "*/*" => Some(0),
@@ -61,13 +72,19 @@ fn wish(accept: &str, format: Format) -> Option<(u8, u16)> {
     choices(accept).filter_map(|choice| Some((precision(&choice, format)?, choice.weight))).max()
 }
 
-/// The format to answer with. Text is what everybody reads, so OpenMetrics has to be asked for by name and to be liked
-/// at least as well; and text it is as well where nothing that is asked for can be given.
+/// The format to answer with. Text is what everybody reads, so the others have to be asked for by name and to be liked
+/// at least as well, protobuf before OpenMetrics; and text it is as well where nothing that is asked for can be given.
 pub(super) fn format(accept: &str) -> Format {
-    let by_name = |wish: &(u8, u16)| wish.0 == 2 && wish.1 > 0;
-    let Some((_, open)) = wish(accept, Format::OpenMetrics).filter(by_name) else { return Format::Text };
     let text = wish(accept, Format::Text).map_or(0, |(_, weight)| weight);
-    if open >= text { Format::OpenMetrics } else { Format::Text }
+    let mut best = (text, Format::Text);
+    for format in [Format::OpenMetrics, Format::Protobuf] {
+        if let Some((2, weight @ 1..)) = wish(accept, format)
+            && weight >= best.0
+        {
+            best = (weight, format);
+        }
+    }
+    best.1
 }
 
 /// Whether the answer may be compressed with gzip: named, or meant by `*`, and not with weight 0.
@@ -84,7 +101,7 @@ mod tests {
 
     #[test]
     fn formats() {
-        use Format::{OpenMetrics, Text};
+        use Format::{OpenMetrics, Protobuf, Text};
         for (who, accept, expected) in [
             ("nobody in particular", "", Text),
             ("curl", "*/*", Text),
@@ -104,7 +121,32 @@ mod tests {
                 "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
                  application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,\
                  text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Protobuf,
+            ),
+            (
+                "prometheus 3 with native histograms",
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+                 application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                 text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                Protobuf,
+            ),
+            (
+                "protobuf that is liked less",
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.4,\
+                 application/openmetrics-text;version=1.0.0;q=0.5",
                 OpenMetrics,
+            ),
+            (
+                "protobuf that is not wanted",
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0",
+                Text,
+            ),
+            ("protobuf of nobody knows what", "application/vnd.google.protobuf", Text),
+            (
+                "protobuf as text",
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text",
+                Text,
             ),
             (
                 "prometheus 3",

@@ -39,7 +39,7 @@ impl<'a> Route<'a> {
 /// The paths, with what they are for, as the pages list them.
 pub(super) fn listed(about: &About) -> [(&str, &'static str); 5] {
     [
-        (&about.telemetry_path, "Metrics, as Prometheus text or OpenMetrics"),
+        (&about.telemetry_path, "Metrics, as Prometheus text, OpenMetrics or protobuf"),
         ("/-/healthy", "Whether the process answers"),
         ("/-/ready", "Whether what it shows is up to date"),
         ("/api/v1/sessions", "Sessions as JSON; filter by status, agent, source, since, limit"),

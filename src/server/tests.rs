@@ -12,8 +12,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{About, App, Archive, ArchiveError, SessionQuery, serve};
-use crate::domain::{Clock, ConcurrencyLimit, Limits, SourceIx, Span, Timestamp, TokenLimit};
-use crate::projection::{Dimension, Families, Kind, LabelPolicy, Metric, Names, SeriesKey, Snapshot, SourceView};
+use crate::domain::{
+    Clock, ConcurrencyLimit, Limits, SourceIx, Span, SpanId, Timestamp, TokenLimit, TraceContext, TraceId,
+};
+use crate::projection::{
+    Dimension, Exemplar, Families, Kind, LabelPolicy, Metric, Names, SeriesKey, Snapshot, SourceView,
+};
 use crate::telemetry::{Health, Instruments, Stage};
 use crate::views::catalog::{self, Origin};
 use crate::views::prometheus::{Exposition, Format, Hold};
@@ -45,6 +49,11 @@ impl Archive for Shelf {
     }
 }
 
+fn exemplar() -> Exemplar {
+    let context = TraceContext { trace: TraceId::new(0xabc).unwrap(), span: SpanId::new(0x12).unwrap() };
+    Exemplar { context, at: NOW }
+}
+
 /// One series of every metric, of a source with limits and an agent with a nasty name.
 fn snapshot() -> Snapshot {
     let mut names = Names::new(LabelPolicy::default());
@@ -59,7 +68,7 @@ fn snapshot() -> Snapshot {
             }
         }
         match metric.kind() {
-            Kind::Histogram(_) => families.observe(metric, key, Span::from_secs(7), Timestamp::default()),
+            Kind::Histogram(_) => families.observe(metric, key, 7_000_000, Timestamp::default(), Some(exemplar())),
             Kind::Time => families.raise(metric, key, NOW.minus(Span::from_secs(65)), Timestamp::default()),
             _ => families.add(metric, key, 1_234_567_891, Timestamp::default()),
         }
@@ -75,7 +84,15 @@ fn snapshot() -> Snapshot {
         overflowed: vec![0; Metric::ALL.len()],
         label_sets: vec![1; Metric::ALL.len()],
         max_series: 2000,
-        sources: Arc::new([SourceView { name, platform, attached: true, limits, active: 1234, settled: 5 }]),
+        sources: Arc::new([SourceView {
+            name,
+            platform,
+            attached: true,
+            limits,
+            active: 1234,
+            settled: 5,
+            ..SourceView::default()
+        }]),
     }
 }
 
@@ -169,6 +186,7 @@ fn families_of(text: &str) -> BTreeSet<String> {
 fn what_is_shown_is_the_catalogue_and_nothing_else() {
     let app = app();
     app.instruments.register_signal("metrics");
+    app.instruments.register_outbox(0);
     let own = app.instruments.gather();
     for family in &own {
         let row = catalog::find(family.name()).unwrap_or_else(|| panic!("{} is not in the catalogue", family.name()));
@@ -216,6 +234,14 @@ async fn scrapes_negotiate_format_and_encoding() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(open.body.as_slice()).read_to_string(&mut text).unwrap();
     assert!(text.ends_with("# EOF\n"));
+
+    let accept = "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let protobuf = server.send(&format!("GET /metrics HTTP/1.1\r\n{accept},*/*;q=0.1")).await;
+    assert_eq!(
+        protobuf.header("content-type"),
+        Some("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited")
+    );
+    assert!(protobuf.body.windows(14).any(|name| name == b"agent_sessions"));
 
     let refused = server.send("GET /metrics HTTP/1.1\r\nAccept-Encoding: gzip;q=0").await;
     assert_eq!(refused.header("content-encoding"), None);

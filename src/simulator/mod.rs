@@ -74,6 +74,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod traces;
 mod truth;
 mod wire;
 mod world;
@@ -83,6 +84,7 @@ pub use hcompany::{PRIVATE, respond, respond_again};
 pub use options::{Dialect, OptionsError, Platform, SimulateOptions};
 pub use server::{Clock, Simulator, serve};
 pub use site::Site;
+pub use traces::{Deeds, SessionDeeds, Traces};
 pub use truth::{Account, AgentAccount, Tokens, Truth, truth};
 pub use wire::{Request, Response, SERVER_NAME, Wait};
 pub use world::World;

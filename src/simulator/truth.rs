@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::options::{Dialect, SimulateOptions};
 use super::script::{Charge, MODELS, ModelTotals, Script, Status, What};
 use super::timestamp;
+use super::traces::{Deeds, SessionDeeds, Traces};
 use super::world::World;
 
 /// Token sums of a model.
@@ -70,6 +71,9 @@ pub struct Account {
     pub events: u64,
     /// The same by agent name; sessions without one are under the empty name.
     pub by_agent: BTreeMap<&'static str, AgentAccount>,
+    /// What traces are compared with.
+    #[serde(skip)]
+    pub deeds: Deeds,
 }
 
 /// The answer of `GET /_truth`.
@@ -89,12 +93,14 @@ pub struct Truth {
     /// The account.
     #[serde(flatten)]
     pub account: Account,
+    /// What traces are compared with.
+    pub traces: Traces,
 }
 
 /// The account at `now`, of everything or of what happened at `since` or later.
 pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
     let from = since.unwrap_or(i64::MIN);
-    let account = world.audit(now, from, |sessions, forgotten| {
+    let (account, traces) = world.audit(now, from, |sessions, forgotten| {
         let mut account = forgotten.clone();
         for session in sessions {
             account.add(&session.script, &world.options, from, now);
@@ -103,7 +109,13 @@ pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
                 *account.active_by_status.entry(status.name()).or_default() += 1;
             }
         }
-        account
+        let each = sessions.iter().map(|session| SessionDeeds {
+            id: session.script.id.to_string(),
+            parent: session.script.parent.map(|parent| parent.to_string()),
+            deeds: deeds(&session.script, from, now),
+        });
+        let traces = Traces::new(account.deeds.clone(), sessions.len(), each);
+        (account, traces)
     });
     Truth {
         simulated: true,
@@ -112,7 +124,53 @@ pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
         since: since.map(timestamp::rfc3339),
         settled: world.is_settled(now),
         account,
+        traces,
     }
+}
+
+/// What a session did from `from` to `until`, both included.
+fn deeds(script: &Script, from: i64, until: i64) -> Deeds {
+    let within = |at: i64| from <= at && at <= until;
+    let mut deeds = Deeds::default();
+    for (at, outcome) in turn_ends(script) {
+        if within(at) {
+            deeds.finish_turn(outcome);
+        }
+    }
+    for event in script.events.iter().filter(|event| within(event.at)) {
+        match &event.what {
+            What::Policy { .. } | What::InvalidPolicy => deeds.steps += 1,
+            What::ToolResult { .. } | What::ToolError { .. } => deeds.tool_calls_ended += 1,
+            _ => {}
+        }
+    }
+    for charge in script.charges.iter().filter(|charge| within(charge.at)) {
+        deeds.input_tokens += u64::from(charge.input);
+        deeds.output_tokens += u64::from(charge.output);
+    }
+    deeds
+}
+
+/// When turns ended, and how. A turn is from running until the agent is idle or the session ends; a run that was to work
+/// and failed before it could is one, too.
+fn turn_ends(script: &Script) -> Vec<(i64, &'static str)> {
+    let mut ends = Vec::new();
+    let (mut is_open, mut ran) = (false, false);
+    for change in &script.statuses {
+        match change.status {
+            Status::Queued | Status::Pending => ran = false,
+            Status::Running => (is_open, ran) = (true, true),
+            Status::Idle if std::mem::take(&mut is_open) => ends.push((change.at, "completed")),
+            status if status.is_terminal() => {
+                let failed_at_once = !ran && matches!(status, Status::Failed | Status::TimedOut);
+                if std::mem::take(&mut is_open) || failed_at_once {
+                    ends.push((change.at, status.name()));
+                }
+            }
+            _ => {}
+        }
+    }
+    ends
 }
 
 impl Account {
@@ -126,6 +184,7 @@ impl Account {
             agent.sessions += 1;
             self.subagents += u64::from(script.parent.is_some());
         }
+        self.deeds.merge(&deeds(script, from, until));
         for change in script.statuses.iter().filter(|change| within(change.at)) {
             if change.status.is_terminal() {
                 count(&mut self.finished_by_status, change.status.name());

@@ -42,6 +42,8 @@ pub struct Instruments {
     pushed: IntCounterVec,
     push_rejected: IntCounterVec,
     push_failures: IntCounterVec,
+    push_dropped: IntCounterVec,
+    outbox_spans: IntGaugeVec,
 }
 
 /// Names and labels are constants, so making an instrument cannot fail in a way that a test would not have shown.
@@ -93,6 +95,8 @@ impl Instruments {
             pushed: counters("otlp_exported_total", &["signal"]),
             push_rejected: counters("otlp_rejected_total", &["signal"]),
             push_failures: counters("otlp_failures_total", &["signal", "reason"]),
+            push_dropped: counters("otlp_dropped_total", &["signal", "reason"]),
+            outbox_spans: added(&registry, IntGaugeVec::new(opts("otlp_outbox_spans"), &[])),
             registry,
         }
     }
@@ -142,6 +146,27 @@ impl Instruments {
     /// A message was not taken.
     pub fn push_failed(&self, signal: &str, reason: &str) {
         self.push_failures.with_label_values(&[signal, reason]).inc();
+    }
+
+    /// So much was given up before a collector took it.
+    pub fn push_dropped(&self, signal: &str, reason: &str, count: u64) {
+        self.push_dropped.with_label_values(&[signal, reason]).inc_by(count);
+    }
+
+    /// Makes what can be told of the outbox exist, where spans are sent: so many wait in it.
+    pub fn register_outbox(&self, waiting: u64) {
+        for reason in ["outbox full", "refused"] {
+            self.push_dropped.with_label_values(&["traces", reason]);
+        }
+        self.outbox(waiting, 0);
+    }
+
+    /// So many spans wait in the outbox now, and so many had to leave it.
+    pub fn outbox(&self, waiting: u64, dropped: u64) {
+        self.outbox_spans.with_label_values(&[] as &[&str]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        if dropped > 0 {
+            self.push_dropped("traces", "outbox full", dropped);
+        }
     }
 
     pub(super) fn source_up(&self, source: &str, platform: &str, up: bool) {

@@ -4,3 +4,4 @@ pub mod catalog;
 pub mod otlp;
 pub mod prometheus;
 pub mod reference;
+mod told;

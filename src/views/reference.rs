@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::catalog::{self, Origin, Row, Type};
-use crate::projection::{Kind, Metric};
+use crate::projection::Buckets;
 
 /// The reference of all metrics, in Markdown.
 pub fn markdown() -> String {
@@ -11,6 +11,7 @@ pub fn markdown() -> String {
     section(&mut out, "Agents", AGENTS, catalog::AGENTS);
     section(&mut out, "The exporter itself", EXPORTER, catalog::EXPORTER);
     section(&mut out, "The process", PROCESS, catalog::PROCESS);
+    pushed(&mut out);
     buckets(&mut out);
     out
 }
@@ -21,9 +22,9 @@ const INTRODUCTION: &str = "\
 <!-- Generated from src/views/catalog. Do not edit: change a row there, then run
      UPDATE_DOCS=1 cargo test --lib views::reference -->
 
-Every metric the exporter shows. Names are written as a query writes them: a counter ends in `_total`, in text and in
-OpenMetrics alike (OpenMetrics calls the family by the name without it), and a histogram has `_bucket`, `_sum` and
-`_count`. Both formats spell bucket bounds the same (`le=\"1.0\"`), so changing the format changes no series.
+Every metric the exporter shows. Names are written as a query writes them: a counter ends in `_total`, in all formats
+alike (OpenMetrics calls the family by the name without it), and a histogram has `_bucket`, `_sum` and
+`_count`. The text formats spell bucket bounds the same (`le=\"1.0\"`), so changing the format changes no series.
 
 Numbers are polled: they tell what the platform had told by the last poll, and carry no timestamps of their own. How
 fresh they are is told by `agent_session_exporter_source_last_success_timestamp_seconds` and
@@ -44,6 +45,17 @@ const EXPORTER: &str = "How polling goes, what was taken in, and how full everyt
 
 const PROCESS: &str = "Read from `/proc/self`, so on Linux only, under the names that every Prometheus client uses.";
 
+const PUSHED: &str = "\
+Calls of models once more, under the names and with the buckets of OpenTelemetry's GenAI conventions (v0.1.0, status
+Development: they may change with them). They are sent to a collector only; the metrics page has the same calls in
+`agent_model_calls_total`, `agent_model_call_duration_seconds` and the counters of tokens. `gen_ai.provider.name` is the
+model's vendor where the platform tells it, else the platform.";
+
+const BUCKETS: &str = "\
+Upper bounds of the histograms about agents, in seconds or in what is counted. The text formats have these and no other.
+In Prometheus' protobuf format, and over OTLP where it is asked for, the same observations stand in exponential buckets
+as well (native histograms): schema 3, eight buckets for each doubling, none wider than 9.1 %.";
+
 fn section(out: &mut String, title: &str, about: &str, rows: &[Row]) {
     write!(out, "\n## {title}\n\n{about}\n\n| Metric | Type | Labels | What it says |\n| --- | --- | --- | --- |\n")
         .expect(FITS);
@@ -60,20 +72,30 @@ fn section(out: &mut String, title: &str, about: &str, rows: &[Row]) {
 }
 
 fn buckets(out: &mut String) {
-    out.push_str("\n## Buckets\n\nUpper bounds of the histograms about agents, in seconds.\n\n");
-    out.push_str("| Metric | Bounds |\n| --- | --- |\n");
-    for row in catalog::rows().filter(|row| row.kind == Type::Histogram) {
-        let Origin::Folded(metric) = row.origin else { continue };
-        writeln!(out, "| `{}` | {} |", row.name, bounds(metric)).expect(FITS);
+    write!(out, "\n## Buckets\n\n{BUCKETS}\n\n| Metric | Bounds |\n| --- | --- |\n").expect(FITS);
+    let scraped = catalog::rows().filter_map(|row| match row.origin {
+        Origin::Folded(metric) => Some((row.name, metric.buckets()?)),
+        _ => None,
+    });
+    let pushed = catalog::GEN_AI.iter().filter_map(|row| Some((row.name, row.parts.first()?.metric.buckets()?)));
+    for (name, buckets) in scraped.chain(pushed) {
+        writeln!(out, "| `{name}` | {} |", bounds(buckets)).expect(FITS);
     }
 }
 
-fn bounds(metric: Metric) -> String {
-    match metric.kind() {
-        Kind::Histogram(bounds) => {
-            bounds.iter().map(|bound| bound.seconds().to_string()).collect::<Vec<_>>().join(", ")
-        }
-        _ => String::new(),
+fn bounds(buckets: Buckets) -> String {
+    buckets.shown().map(|bound| bound.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn pushed(out: &mut String) {
+    let common: Vec<_> = catalog::ATTRIBUTES.iter().map(|name| format!("`{name}`")).collect();
+    write!(out, "\n## Pushed over OTLP only\n\n{PUSHED}\n\nEvery point has {}.\n\n", common.join(", ")).expect(FITS);
+    out.push_str("| Metric | Type | Unit | Further attributes | What it says |\n| --- | --- | --- | --- | --- |\n");
+    for row in catalog::GEN_AI {
+        let further: Vec<_> = row.parts.iter().filter_map(|part| part.attribute).collect();
+        let further: Vec<_> = further.iter().map(|(name, value)| format!("`{name}`=`{value}`")).collect();
+        let (name, unit, help) = (row.name, row.unit, row.help);
+        writeln!(out, "| `{name}` | histogram | `{unit}` | {} | {help} |", further.join(", ")).expect(FITS);
     }
 }
 

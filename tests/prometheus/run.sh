@@ -3,7 +3,7 @@
 #
 #   tests/prometheus/run.sh http://127.0.0.1:17377/metrics
 #
-# Needs python3 with venv, curl, and a package index; promtool judges too where it is on the PATH.
+# Needs python3 with venv, curl, and a package index; promtool and Prometheus judge too where they are on the PATH.
 set -euo pipefail
 
 url=${1:?usage: $0 URL}
@@ -38,4 +38,12 @@ if command -v promtool >/dev/null; then
     promtool check metrics <"$work/metrics.txt"
 else
     echo 'promtool is not on the PATH: not asked'
+fi
+
+# How many exemplars there must be, say `--exemplars 1`: none while no observation has a trace.
+exemplars=()
+if command -v prometheus >/dev/null; then
+    python3 "$here/native.py" "${exemplars[@]}" "$url"
+else
+    echo 'prometheus is not on the PATH: nobody scraped protobuf'
 fi

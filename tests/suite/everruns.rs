@@ -49,6 +49,8 @@ async fn tells_the_truth(options: SimulateOptions) {
     assert_eq!(differences(&bench.snapshot(), &truth, &[]), [""; 0], "{dialect:?} {seed}");
     assert_eq!(mismatch(&bench.snapshot()), 0, "{dialect:?} {seed}");
     assert_eq!(sum(&bench.snapshot(), Metric::EventsLost), 0, "{dialect:?} {seed}");
+    let really = truth.traces.sessions.expect("they are few").into_iter().map(|one| (one.id, one.parent));
+    assert_eq!(bench.parents(), really.collect(), "{dialect:?} {seed}");
 }
 
 #[tokio::test(start_paused = true)]

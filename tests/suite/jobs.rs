@@ -1,9 +1,9 @@
 //! The conversations with the platform end, whatever it answers, and never contradict what they said before.
 
-use agent_session_exporter::domain::{Due, Mark, SourceIx, Status, Timestamp};
+use agent_session_exporter::domain::{Due, Mark, SessionId, SourceIx, Status, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, hcompany};
 use agent_session_exporter::ingest::{Failure, Finish, Job};
-use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
+use agent_session_exporter::projection::{LabelPolicy, Session, SourceRecord, State};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -38,6 +38,11 @@ fn platform() -> Arc<dyn Platform> {
     (hcompany::DESCRIPTOR.connect)(Account::new(count_from))
 }
 
+/// One that is to tell traces, too.
+fn tracing() -> Arc<dyn Platform> {
+    (hcompany::DESCRIPTOR.connect)(Account { traces: true, ..Account::new(Timestamp::from_micros(0)) })
+}
+
 /// Every kind of job, each of a platform that has learnt nothing yet.
 fn jobs() -> Vec<(&'static str, Box<dyn Job>)> {
     vec![
@@ -48,6 +53,8 @@ fn jobs() -> Vec<(&'static str, Box<dyn Job>)> {
         ("read ended", platform().read(&due(true))),
         ("adopt", platform().read(&Due { adopt: Some(at(-10)), ..due(false) })),
         ("ask the session", platform().read(&Due { finished_at: None, ..due(true) })),
+        ("read with its origin", tracing().read(&due(true))),
+        ("adopt with its origin", tracing().read(&Due { adopt: Some(at(-10)), ..due(false) })),
     ]
 }
 
@@ -88,14 +95,91 @@ fn a_platform_that_always_answers_the_same_is_left_alone_soon() {
 #[test]
 fn a_session_that_is_deleted_is_gone_whichever_way_that_is_said() {
     for status in [404, 410] {
-        for ended in [false, true] {
+        for (ended, platform) in [(false, platform()), (true, platform()), (false, tracing())] {
             let mut state = state();
-            let mut job = platform().read(&due(ended));
+            let mut job = platform.read(&due(ended));
             let (finish, _) = lead(&mut *job, &mut state, |_| Answer::Body(status, Bytes::new())).unwrap();
             assert_eq!(finish, Finish::Well);
             assert!(state.active_sessions().all(|(_, session)| session.progress.gone));
         }
     }
+}
+
+/// What is asked of a session that was never read, in order, and what is then known of it.
+fn first_reading(due: &Due, traces: bool, session: &Answer) -> (Vec<&'static str>, Session) {
+    let (mut state, mut asked) = (state(), Vec::new());
+    let account = Account { traces, ..Account::new(Timestamp::from_micros(0)) };
+    let mut job = (hcompany::DESCRIPTOR.connect)(account).read(due);
+    let ended = lead(&mut *job, &mut state, |request| {
+        asked.push(request.endpoint);
+        match request.endpoint {
+            "session" => session.clone(),
+            "status" => Answer::Body(200, r#"{"status":"running","subagent_session_ids":["c"]}"#.into()),
+            _ => Answer::Body(200, r#"{"status":"running","first_index":0,"new_events":[]}"#.into()),
+        }
+    });
+    assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
+    let session = state.active_sessions().next().expect("it is known").1.clone();
+    (asked, session)
+}
+
+fn document(parent: &str) -> Answer {
+    let status = r#"{"status":"running","subagent_session_ids":["c"]}"#;
+    let body = format!(r#"{{"id":"x","request":{{"messages":"m","parent_session_id":{parent}}},"status":{status}}}"#);
+    Answer::Body(200, body.into())
+}
+
+#[test]
+fn who_started_a_session_is_known_before_anything_is_read_of_it() {
+    let known = document(r#""the parent""#);
+    let (asked, session) = first_reading(&due(false), true, &known);
+    assert_eq!((asked, session.parent), (vec!["session", "changes"], Some(SessionId::new("the parent"))));
+    assert_eq!(session.children, [], "what it starts itself is told at its end");
+    // Once, and only for traces.
+    let (asked, session) = first_reading(&due(false), false, &known);
+    assert_eq!((asked, session.parent), (vec!["changes"], None));
+    let (asked, _) = first_reading(&Due { cursor: 7, ..due(false) }, true, &known);
+    assert_eq!(asked, ["changes"]);
+    // Of a session from before counting began the same document tells its children.
+    let adopted = Due { adopt: Some(at(-10)), ..due(false) };
+    let (asked, session) = first_reading(&adopted, true, &known);
+    assert_eq!((asked, session.parent), (vec!["session", "changes"], Some(SessionId::new("the parent"))));
+    assert_eq!(session.children, [SessionId::new("c")]);
+    for nobody in ["null", "7", r#""""#] {
+        let (asked, session) = first_reading(&due(false), true, &document(nobody));
+        assert_eq!((asked, session.parent), (vec!["session", "changes"], None), "{nobody}");
+    }
+}
+
+#[test]
+fn a_session_whose_parent_cannot_be_told_is_read_all_the_same() {
+    let nonsense = Answer::Body(200, Bytes::from_static(b"<html>"));
+    let (asked, _) = first_reading(&due(false), true, &nonsense);
+    assert_eq!(asked, ["session", "session", "changes"], "it is asked once more");
+    for failure in
+        [Answer::Fails(Failure::TooLarge(1)), Answer::Fails(Failure::Status(500)), Answer::Body(403, Bytes::new())]
+    {
+        let (asked, _) = first_reading(&due(false), true, &failure);
+        assert_eq!(asked, ["session", "changes"], "{failure:?}");
+        let (asked, session) = first_reading(&Due { adopt: Some(at(-10)), ..due(false) }, true, &failure);
+        assert_eq!((asked, session.children), (vec!["session", "status", "changes"], vec![SessionId::new("c")]));
+    }
+}
+
+#[test]
+fn a_parent_is_also_taken_from_the_document_that_tells_the_end() {
+    let mut state = state();
+    let mut job = platform().read(&Due { finished_at: None, ..due(true) });
+    lead(&mut *job, &mut state, |request| match request.endpoint {
+        "session" => Answer::Body(
+            200,
+            r#"{"request":{"parent_session_id":"the parent"},"status":{"status":"completed"}}"#.into(),
+        ),
+        _ => Answer::Body(200, r#"{"status":"completed","first_index":0,"new_events":[]}"#.into()),
+    })
+    .unwrap();
+    let (_, session) = state.active_sessions().next().unwrap();
+    assert_eq!((session.parent.clone(), session.run.ended), (Some(SessionId::new("the parent")), true));
 }
 
 #[test]
@@ -145,7 +229,7 @@ proptest! {
 
     #[test]
     fn answers_in_any_order_end_every_job(
-        which in 0usize..7,
+        which in 0usize..9,
         drawn in proptest::collection::vec(proptest::sample::select(answers()), 0..12),
     ) {
         let (name, mut job) = jobs().swap_remove(which);

@@ -18,6 +18,7 @@ proptest! {
         let (whole, pieces) = (played(&lives, Manner::Whole), played(&lives, Manner::Pieces(size)));
         prop_assert_eq!(whole.numbers(), pieces.numbers());
         prop_assert_eq!(whole.sessions(), pieces.sessions());
+        prop_assert_eq!(whole.told_spans(), pieces.told_spans());
     }
 
     #[test]
@@ -31,6 +32,7 @@ proptest! {
         };
         prop_assert_eq!(counts(&once), counts(&twice));
         prop_assert_eq!(once.sessions(), twice.sessions());
+        prop_assert_eq!(once.told_spans(), twice.told_spans());
     }
 
     #[test]
@@ -38,6 +40,7 @@ proptest! {
         let (once, crashing) = (played(&lives, Manner::Whole), played(&lives, Manner::Crashing));
         prop_assert_eq!(once.numbers(), crashing.numbers());
         prop_assert_eq!(once.sessions(), crashing.sessions());
+        prop_assert_eq!(once.told_spans(), crashing.told_spans());
     }
 
     #[test]
@@ -50,6 +53,7 @@ proptest! {
         other.play(&lives, &mixed(&lives, &draws), Manner::Whole);
         prop_assert_eq!(one.numbers(), other.numbers());
         prop_assert_eq!(one.sessions(), other.sessions());
+        prop_assert_eq!(one.told_spans(), other.told_spans());
     }
 
     #[test]

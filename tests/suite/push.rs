@@ -85,7 +85,10 @@ fn what_is_pushed_is_what_is_scraped(collector: &Collector, otlp: &str) {
         let names = |samples: &Samples| -> HashSet<String> {
             samples.keys().map(|key| key.split('{').next().expect("a name").to_owned()).collect()
         };
-        assert_eq!(names(&received.samples), names(&told));
+        let (gen_ai, rest): (Samples, Samples) =
+            received.samples.clone().into_iter().partition(|(name, _)| name.starts_with("gen_ai_"));
+        assert_eq!(names(&rest), names(&told));
+        the_same_calls(&gen_ai, &told);
         received.resource["service.instance.id"].clone()
     });
     assert_eq!((failures(&told, "unavailable"), failures(&told, "throttled")), (1.0, 1.0));
@@ -95,6 +98,23 @@ fn what_is_pushed_is_what_is_scraped(collector: &Collector, otlp: &str) {
     assert_eq!(exporter.stop(), Some(0));
     let log = exporter.log();
     assert!(!log.contains("planted") && !log.contains(&collector.url), "the log knows neither token nor address");
+}
+
+/// The GenAI instruments are pushed only, and tell of the same calls.
+fn the_same_calls(gen_ai: &Samples, told: &Samples) {
+    let sum = |samples: &Samples, name: &str, with: &str| -> f64 {
+        let all = samples.iter().filter(|(key, _)| key.starts_with(&format!("{name}{{")) && key.contains(with));
+        all.map(|(_, value)| value).sum()
+    };
+    for (theirs, with, ours) in [
+        ("gen_ai_client_token_usage_sum", "\"input\"", "agent_input_tokens_total"),
+        ("gen_ai_client_token_usage_sum", "\"output\"", "agent_output_tokens_total"),
+        ("gen_ai_client_operation_duration_seconds_count", "", "agent_model_call_duration_seconds_count"),
+        ("gen_ai_client_operation_duration_seconds_count", "\"_OTHER\"", "agent_model_call_failures_total"),
+    ] {
+        let (pushed, shown) = (sum(gen_ai, theirs, with), sum(told, ours, ""));
+        assert!(pushed > 0.0 && pushed == shown, "{theirs} {with}: {pushed}, {ours}: {shown}");
+    }
 }
 
 /// It is busy at first, and says when to come back.
@@ -189,7 +209,7 @@ fn the_exporter_traces_its_own_work_where_that_is_wanted() {
         let collector = Collector::start(busy_at_first);
         let source = format!(
             "  - {{name: one, platform: everruns, base_url: \"{}\", api_key: evr_pat_simulated, poll_interval: 1s, \
-             start: beginning}}\notlp: {{endpoint: \"{}\", protocol: {protocol}, headers: [\"x-key=planted\"], \
+             start: beginning, traces: false}}\notlp: {{endpoint: \"{}\", protocol: {protocol}, headers: [\"x-key=planted\"], \
              self_traces: true, metrics: {{enabled: false}}}}\n",
             platform.url, collector.url
         );

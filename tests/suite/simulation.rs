@@ -1,8 +1,10 @@
 //! The whole way from the platform's pages to totals, in virtual time: what the exporter says equals what the simulator
 //! says that it did, whatever happens in between.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agent_session_exporter::projection::Metric;
 use agent_session_exporter::simulator::SimulateOptions;
 
 use crate::support::{Bench, differences, with_faults};
@@ -20,7 +22,34 @@ async fn an_undisturbed_run_tells_the_truth() {
     bench.poll_for(ALL).await;
     let truth = bench.simulator.truth(None);
     assert!(truth.settled && truth.account.sessions > 60, "the simulation is over");
-    assert_eq!(differences(&bench.snapshot(), &truth, &[]), [""; 0]);
+    let snapshot = bench.snapshot();
+    assert_eq!(differences(&snapshot, &truth, &[]), [""; 0]);
+    let turns = snapshot.family(Metric::TurnsFinished).expect("every metric has a family");
+    let mut finished = BTreeMap::new();
+    for (index, head) in turns.heads().iter().enumerate().filter(|(index, _)| turns.value(*index) > 0) {
+        *finished.entry(snapshot.text(head.key.labels[0])).or_default() += turns.value(index);
+    }
+    assert_eq!(finished, truth.traces.all.turns_finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_started_whom_is_known_and_costs_one_request_each() {
+    let mut requests = Vec::new();
+    for traces in [false, true] {
+        let mut bench = Bench::new(options());
+        bench.traces = traces;
+        bench.poll_for(ALL).await;
+        let truth = bench.simulator.truth(None);
+        assert_eq!(differences(&bench.snapshot(), &truth, &[]), [""; 0]);
+        requests.push(bench.requests());
+        let really = truth.traces.sessions.expect("they are few").into_iter().map(|one| (one.id, one.parent));
+        let really: BTreeMap<_, _> = really.collect();
+        assert!(really.values().flatten().count() > 3, "some were started by others");
+        if traces {
+            assert_eq!(bench.parents(), really);
+            assert_eq!(requests[1] - requests[0], really.len() as u64);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

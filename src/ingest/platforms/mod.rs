@@ -95,12 +95,15 @@ pub struct Account {
     pub admits: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Nothing before this is of interest.
     pub count_from: Timestamp,
+    /// Traces are wanted: what only they need is asked for, too.
+    pub traces: bool,
 }
 
 impl Account {
-    /// Everything from then on, with the platform's own defaults.
+    /// Everything from then on, with the platform's own defaults and without traces.
     pub fn new(count_from: Timestamp) -> Self {
-        Self { settings: BTreeMap::new(), base_url: String::new(), admits: Arc::new(|_| true), count_from }
+        let (settings, base_url) = (BTreeMap::new(), String::new());
+        Self { settings, base_url, admits: Arc::new(|_| true), count_from, traces: false }
     }
 
     /// The value of one of the platform's own settings; empty if it has none of that name.

@@ -1,15 +1,21 @@
 //! The fold: what each fact means for its session and for the totals. Pure; the only place that counts anything.
 
 mod tool;
+mod trace;
 mod turn;
 mod usage;
 
+use super::distribution::Exemplar;
 use super::family::{Families, SeriesKey};
 use super::metric::Metric;
 use super::names::Names;
 use super::session::{LoopState, Run, Session};
+use super::span::ChatWork;
+use super::trace::Happening;
 use super::vocabulary::Vocabulary;
 use crate::domain::{Ending, Event, Fact, NameId, SessionId, Sighting, Span, Status, Timestamp, TurnOutcome, Verdict};
+pub use trace::Tracer;
+use trace::TurnEnd;
 
 /// Folds the facts of one session into the totals.
 pub struct Fold<'a> {
@@ -21,12 +27,21 @@ pub struct Fold<'a> {
     pub now: Timestamp,
     /// The fact at hand is a copy of one that is counted elsewhere.
     is_copy: bool,
+    /// The position of the fact at hand; of one beside the stream, that of the next event.
+    place: u64,
+    /// Where spans go, if they are wanted.
+    tracer: Option<Tracer<'a>>,
 }
 
 impl<'a> Fold<'a> {
     /// Folds into these families.
     pub fn new(families: &'a mut Families, words: &'a Vocabulary, now: Timestamp) -> Self {
-        Self { families, words, now, is_copy: false }
+        Self { families, words, now, is_copy: false, place: 0, tracer: None }
+    }
+
+    /// Tells spans, too.
+    pub fn traced(self, tracer: Option<Tracer<'a>>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// One fact.
@@ -34,6 +49,7 @@ impl<'a> Fold<'a> {
         let at = event.at;
         let positions = event.fact.positions();
         let before = session.progress.cursor;
+        self.place = before;
         session.progress.cursor = before.saturating_add(positions);
         self.is_copy = positions > 0 && session.is_copy(at);
         let is_event = positions > 0 && !matches!(event.fact, Fact::Passed(_));
@@ -66,14 +82,14 @@ impl<'a> Fold<'a> {
             Fact::Step { calls, .. } => self.step(session, calls, at),
             Fact::ToolStarted(call) => self.tool_started(session, call, at),
             Fact::ToolEnded { call, error, took } => self.tool_ended(session, call, *error, *took, at),
-            Fact::ActStarted(_)
-            | Fact::ActEnded
-            | Fact::ChildOf(_)
-            | Fact::LoopError
-            | Fact::Noted
-            | Fact::Passed(_) => {}
+            Fact::Noted | Fact::Passed(_) => {}
+            Fact::LoopError => self.happened(session, at, Happening::RecoverableError),
+            Fact::ActStarted(span) => self.act_started(session, *span, at),
+            Fact::ActEnded => self.act_ended(session, at),
+            Fact::ChildOf(parent) => session.parent = Some(parent.clone()),
+            Fact::Under(turn) => session.under = *turn,
             Fact::Usage { steps, models } | Fact::Totals { steps, models } => self.usage(session, *steps, models, at),
-            Fact::ReasoningStarted { model, .. } => self.reasoning_started(session, *model),
+            Fact::ReasoningStarted { model, span } => self.reasoning_started(session, *model, *span, at),
             Fact::ModelNamed(model) => session.loop_state.reasoning.model = Some(*model),
             Fact::ModelCalled(call) => self.model_called(session, call, at),
             Fact::ReasoningEnded(call) => self.reasoning_ended(session, call, at),
@@ -133,9 +149,14 @@ impl<'a> Fold<'a> {
             self.count_entry(session, status);
         }
         session.stream_status = Some(status);
+        self.enter(session, status, at);
+    }
+
+    fn enter(&mut self, session: &mut Session, status: Status, at: Timestamp) {
         if session.status != status {
             session.status = status;
             session.since = at;
+            self.happened(session, at, Happening::Entered(status));
         }
     }
 
@@ -152,8 +173,7 @@ impl<'a> Fold<'a> {
         if session.status == sighting.status {
             return;
         }
-        session.status = sighting.status;
-        session.since = sighting.since;
+        self.enter(session, sighting.status, sighting.since);
         // Streams never tell these two; every other entry is counted when the stream tells it.
         if matches!(sighting.status, Status::Queued | Status::Other) && self.counts(session, sighting.since) {
             self.count_entry(session, sighting.status);
@@ -168,8 +188,7 @@ impl<'a> Fold<'a> {
         session.started_at = Some(started_at);
         if self.counts(session, started_at) {
             let queued = self.span(session, session.created_at, started_at);
-            let key = self.key(session, [Names::NONE; 2]);
-            self.families.observe(Metric::SessionQueue, key, queued, self.now);
+            self.observe(session, Metric::SessionQueue, [Names::NONE; 2], queued.micros(), None);
         }
     }
 
@@ -179,6 +198,7 @@ impl<'a> Fold<'a> {
             self.reopen(session, at);
         }
         session.loop_state.asked = Some(at);
+        self.happened(session, at, Happening::Message);
     }
 
     fn start_requested(&mut self, session: &mut Session, at: Timestamp) {
@@ -202,13 +222,10 @@ impl<'a> Fold<'a> {
                 self.count_entry(session, status);
             }
         }
-        if session.status != status {
-            session.status = status;
-            session.since = at;
-        }
+        self.enter(session, status, at);
         match status {
             Status::Running if session.turn().is_none() => self.open_turn(session, None, at),
-            Status::Idle => self.close_turn(session, TurnOutcome::Completed, at, None, None),
+            Status::Idle => drop(self.close_turn(session, TurnOutcome::Completed, at, None, None)),
             _ => {}
         }
     }
@@ -273,15 +290,17 @@ impl<'a> Fold<'a> {
         });
         let outcome = TurnOutcome::of_ending(status);
         let never_ran = session.run.began.is_none() && session.turn().is_none();
-        if never_ran && matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut) {
+        let seen = if never_ran && matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut) {
             // It was to work and could not even begin: a turn of no length.
             self.open_turn(session, None, finished_at);
-            session.open_turns.pop();
+            let turn = session.open_turns.pop().expect("it was just begun");
+            let seen = self.turn_over(session, turn, TurnEnd { outcome, error, verdict: None, at: finished_at });
             self.finish_turn(session, outcome, finished_at, error);
+            seen
         } else {
             let turn_end = session.run.stream_end.map_or(finished_at, |(_, at)| at);
-            self.close_turn(session, outcome, turn_end, error, verdict);
-        }
+            self.close_turn(session, outcome, turn_end, error, verdict)
+        };
         if self.counts(session, finished_at) {
             let word = self.words.status(status);
             self.add(session, Metric::SessionsFinished, [word, Names::NONE], 1);
@@ -291,11 +310,12 @@ impl<'a> Fold<'a> {
             } else {
                 session.run.began.or(session.started_at)
             };
-            let key = self.key(session, [word, Names::NONE]);
+            let labels = [word, Names::NONE];
             if let Some(began) = began {
                 let took = self.span(session, began, finished_at);
-                self.families.observe(Metric::SessionDuration, key, took, self.now);
+                self.observe(session, Metric::SessionDuration, labels, took.micros(), seen);
             }
+            let key = self.key(session, labels);
             self.families.raise(Metric::LastFinished, key, finished_at, self.now);
         }
         session.status = status;
@@ -305,6 +325,10 @@ impl<'a> Fold<'a> {
         session.error = error;
         session.run.stream_end = None;
         session.run.ended = true;
+        // No running total will say any more which model these answers were of.
+        for answered in std::mem::take(&mut session.loop_state.answered) {
+            self.answer_known(session, &answered, ChatWork::default());
+        }
         session.loop_state = LoopState::default();
     }
 
@@ -356,6 +380,11 @@ impl<'a> Fold<'a> {
 
     fn add(&mut self, session: &Session, metric: Metric, labels: [NameId; 2], amount: u64) {
         self.families.add(metric, self.key(session, labels), amount, self.now);
+    }
+
+    /// One observation of a histogram, in the whole numbers that it is kept in, and the span that it was made in.
+    fn observe(&mut self, session: &Session, metric: Metric, labels: [NameId; 2], value: u64, seen: Option<Exemplar>) {
+        self.families.observe(metric, self.key(session, labels), value, self.now, seen);
     }
 
     fn of_source(&mut self, session: &Session, metric: Metric, amount: u64) {

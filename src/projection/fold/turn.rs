@@ -1,10 +1,13 @@
 //! Turns: where they begin and end, and how long they took.
 
 use super::Fold;
+use super::trace::TurnEnd;
 use crate::domain::{NameId, Span, Timestamp, TurnKey, TurnOutcome, Verdict};
+use crate::projection::distribution::Exemplar;
 use crate::projection::metric::Metric;
 use crate::projection::names::Names;
 use crate::projection::session::{LoopState, Session, Turn};
+use crate::projection::trace::{Tally, TurnRef};
 
 /// Turns of one session that are open at once; the oldest is given up for a further one.
 const MAX_OPEN_TURNS: usize = 16;
@@ -13,14 +16,18 @@ impl Fold<'_> {
     pub(super) fn open_turn(&mut self, session: &mut Session, key: Option<TurnKey>, at: Timestamp) {
         if session.open_turns.len() >= MAX_OPEN_TURNS {
             let oldest = session.open_turns.remove(0);
-            if !oldest.abandoned {
+            if oldest.abandoned.is_none() {
+                self.turn_over(session, oldest, TurnEnd::abandoned(at));
                 self.count_end(session, TurnOutcome::Abandoned, at, None);
             }
         }
         // What the turn before left open will not end in this one.
-        session.loop_state.calls.clear();
-        session.open_turns.push(Turn { key, began: at, verdict: None, abandoned: false });
+        for call in std::mem::take(&mut session.loop_state.calls) {
+            self.call_over(session, &call, None, at, true);
+        }
         session.turns += 1;
+        let turn = new_turn(session, key, at);
+        session.open_turns.push(turn);
         session.run.began.get_or_insert(at);
         self.count_start(session, at);
     }
@@ -33,22 +40,26 @@ impl Fold<'_> {
         at: Timestamp,
         error: Option<NameId>,
         verdict: Option<Verdict>,
-    ) {
-        let Some(place) = session.open_turns.iter().rposition(|turn| !turn.abandoned) else { return };
+    ) -> Option<Exemplar> {
+        let place = session.open_turns.iter().rposition(|turn| turn.abandoned.is_none())?;
         let turn = session.open_turns.remove(place);
         // Beside the stream only the first turn's verdict is certain: a later one could still show an older answer's.
-        if let Some(verdict) = turn.verdict.or(verdict.filter(|_| session.turns == 1)) {
+        let verdict = turn.verdict.or(verdict.filter(|_| session.turns == 1));
+        if let Some(verdict) = verdict {
             session.verdict = Some(verdict);
             if self.counts(session, at) {
                 let word = self.words.verdict(verdict);
                 self.add(session, Metric::SessionOutcomes, [word, Names::NONE], 1);
             }
         }
+        let began = turn.began;
+        let seen = self.turn_over(session, turn, TurnEnd { outcome, error, verdict, at });
         if self.counts(session, at) {
-            let took = self.span(session, turn.began, at);
-            self.observe_turn(session, outcome, took);
+            let took = self.span(session, began, at);
+            self.observe_turn(session, outcome, took, seen);
         }
         self.finish_turn(session, outcome, at, error);
+        seen
     }
 
     /// The end of a turn that the stream names. One that nobody saw begin was begun all the same; so was one that was
@@ -62,32 +73,38 @@ impl Fold<'_> {
         took: Option<Span>,
         at: Timestamp,
     ) {
-        let named = key.and_then(|key| session.open_turns.iter().rposition(|turn| turn.key == Some(key)));
+        let named = key.and_then(|key| session.open_turns.iter().rposition(|turn| turn.id.key == Some(key)));
         // Older servers call a turn's end by another id than its beginning.
-        let place = named.or_else(|| session.open_turns.iter().rposition(|turn| !turn.abandoned));
+        let place = named.or_else(|| session.open_turns.iter().rposition(|turn| turn.abandoned.is_none()));
         let turn = place.map(|place| session.open_turns.remove(place));
-        if turn.is_none_or(|turn| turn.abandoned) {
+        if turn.as_ref().is_none_or(|turn| turn.abandoned.is_some()) {
             session.turns += u32::from(turn.is_none());
             self.count_start(session, at);
         }
-        if self.counts(session, at)
-            && let Some(took) = took.or_else(|| turn.map(|turn| self.span(session, turn.began, at)))
-        {
-            self.observe_turn(session, outcome, took);
-        }
         let has_failed = matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut);
         session.error = has_failed.then(|| error.unwrap_or(self.words.other_error));
+        let began = turn.as_ref().map(|turn| turn.began);
+        let turn = turn.unwrap_or_else(|| new_turn(session, key, at.minus(took.unwrap_or(Span::ZERO))));
+        let end = TurnEnd { outcome, error: session.error, verdict: None, at };
+        let seen = self.turn_over(session, turn, end);
+        if self.counts(session, at)
+            && let Some(took) = took.or_else(|| began.map(|began| self.span(session, began, at)))
+        {
+            self.observe_turn(session, outcome, took, seen);
+        }
         self.count_end(session, outcome, at, error);
     }
 
     /// Nobody waits any longer for the end of a turn; should it come, the turn counts as begun again.
     pub(super) fn turn_abandoned(&mut self, session: &mut Session, key: Option<TurnKey>, at: Timestamp) {
-        let found = session.open_turns.iter_mut().find(|turn| turn.key == key && !turn.abandoned);
+        let found = session.open_turns.iter_mut().find(|turn| turn.id.key == key && turn.abandoned.is_none());
         let Some(turn) = found else { return };
-        turn.abandoned = true;
-        let began = turn.began;
+        let given_up = turn.clone();
+        turn.abandoned = Some(at);
+        turn.tally = Tally::default();
         // One from before counting began is given up without a count, however late that is.
-        if self.counts(session, began) {
+        if self.counts(session, given_up.began) {
+            self.turn_over(session, given_up, TurnEnd::abandoned(at));
             self.count_end(session, TurnOutcome::Abandoned, at, None);
         }
     }
@@ -122,14 +139,19 @@ impl Fold<'_> {
         }
     }
 
-    fn observe_turn(&mut self, session: &Session, outcome: TurnOutcome, took: Span) {
-        let key = self.key(session, [self.words.outcome(outcome), Names::NONE]);
-        self.families.observe(Metric::TurnDuration, key, took, self.now);
+    fn observe_turn(&mut self, session: &Session, outcome: TurnOutcome, took: Span, seen: Option<Exemplar>) {
+        self.observe(session, Metric::TurnDuration, [self.words.outcome(outcome), Names::NONE], took.micros(), seen);
     }
 }
 
+/// The turn that the session begins now, having counted it.
+fn new_turn(session: &Session, key: Option<TurnKey>, began: Timestamp) -> Turn {
+    let id = TurnRef { number: session.turns, key, under: session.under };
+    Turn { id, began, verdict: None, abandoned: None, tally: Tally::default() }
+}
+
 pub(super) fn answered(session: &mut Session, verdict: Option<Verdict>) {
-    if let Some(turn) = session.open_turns.iter_mut().rfind(|turn| !turn.abandoned) {
+    if let Some(turn) = session.open_turns.iter_mut().rfind(|turn| turn.abandoned.is_none()) {
         turn.verdict = verdict.or(turn.verdict);
     }
 }

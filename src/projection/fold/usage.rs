@@ -1,10 +1,13 @@
 //! Tokens, money and model time: from running totals, or call by call.
 
 use super::Fold;
-use crate::domain::{ModelCall, ModelUsage, NameId, NanoUsd, Timestamp, Tokens, Usage};
+use crate::domain::{ModelCall, ModelUsage, NameId, Named, NanoUsd, SpanId, Timestamp, Tokens, Usage};
+use crate::projection::distribution::Exemplar;
 use crate::projection::metric::Metric;
 use crate::projection::names::Names;
 use crate::projection::session::{Reasoning, Session};
+use crate::projection::span::ChatWork;
+use crate::projection::trace::SpanRef;
 
 impl Fold<'_> {
     /// Running totals count by what they rose. A fall is a restart of the totals if the session was restarted since
@@ -35,6 +38,9 @@ impl Fold<'_> {
         {
             let more = steps - session.steps;
             session.steps = steps;
+            if let Some(turn) = session.turn_mut() {
+                turn.tally.steps += more;
+            }
             if self.counts(session, at) {
                 self.add(session, Metric::Steps, [Names::NONE; 2], more);
             }
@@ -45,10 +51,15 @@ impl Fold<'_> {
             let more = row.usage.tokens.beyond(before.tokens);
             let cost = row.usage.cost.max(before.cost);
             let dearer = cost.unwrap_or_default().0 - before.cost.unwrap_or_default().0;
+            let rise = Usage { tokens: more, cost: cost.map(|_| NanoUsd(dearer)) };
             if !more.is_zero() {
-                moved.push(row.model);
+                moved.push((row.model, rise));
             }
             remember(session, row.model, Usage { tokens: row.usage.tokens.highest(before.tokens), cost });
+            if let Some(turn) = session.turn_mut() {
+                turn.tally.tokens = turn.tally.tokens + more;
+                rise.cost.into_iter().for_each(|cost| turn.tally.spend(cost, false));
+            }
             if !self.counts(session, at) {
                 continue;
             }
@@ -60,22 +71,36 @@ impl Fold<'_> {
         self.attribute_model_time(session, &moved, at);
     }
 
-    /// Which model answered shows only in whose totals moved next; if several did, nobody can say.
-    fn attribute_model_time(&mut self, session: &mut Session, moved: &[NameId], at: Timestamp) {
+    /// Which model answered shows only in whose totals moved next; if several did, nobody can say. What it used is known
+    /// if it was the only answer since.
+    fn attribute_model_time(&mut self, session: &mut Session, moved: &[(NameId, Usage)], at: Timestamp) {
         if moved.is_empty() {
             return;
         }
-        let model = if let [only] = moved { *only } else { self.words.unknown };
-        for took in std::mem::take(&mut session.loop_state.answered) {
+        let only = if let [only] = moved { Some(*only) } else { None };
+        let model = only.map_or(self.words.unknown, |(model, _)| model);
+        let answers = std::mem::take(&mut session.loop_state.answered);
+        let usage = only.filter(|_| answers.len() == 1).map(|(_, usage)| usage);
+        for answered in answers {
+            let work = ChatWork { model: only.map(|(model, _)| model), usage, ..ChatWork::default() };
+            let seen = self.answer_known(session, &answered, work);
             if self.counts(session, at) {
-                let key = self.key(session, [model, Names::NONE]);
-                self.families.observe(Metric::ModelCallDuration, key, took, self.now);
+                let took = answered.ended.since(answered.began).unwrap_or_default();
+                self.observe(session, Metric::ModelCallDuration, [model, Names::NONE], took.micros(), seen);
             }
         }
     }
 
-    pub(super) fn reasoning_started(&mut self, session: &mut Session, model: Option<NameId>) {
-        session.loop_state.reasoning = Reasoning { model, ..Reasoning::default() };
+    pub(super) fn reasoning_started(
+        &mut self,
+        session: &mut Session,
+        model: Option<NameId>,
+        span: Option<SpanId>,
+        at: Timestamp,
+    ) {
+        self.reason_cut_off(session, at);
+        let stretch = Some(self.stretch(session, Named::Reason, span, at));
+        session.loop_state.reasoning = Reasoning { stretch, model, ..Reasoning::default() };
     }
 
     /// A model call, told by itself: it adds to what was used before.
@@ -86,7 +111,7 @@ impl Fold<'_> {
             return;
         }
         reasoning.called = true;
-        self.count_model_call(session, call, at);
+        self.count_model_call(session, call, call.span, at);
     }
 
     /// A step; and the model call in it, if the platform told none.
@@ -95,14 +120,31 @@ impl Fold<'_> {
         if self.counts(session, at) {
             self.add(session, Metric::Steps, [Names::NONE; 2], 1);
         }
-        let Reasoning { model, called, .. } = std::mem::take(&mut session.loop_state.reasoning);
-        if !called {
-            session.loop_state.reasoning.stood_in = true;
-            self.count_model_call(session, &ModelCall { model: call.model.or(model), ..call.clone() }, at);
+        if let Some(turn) = session.turn_mut() {
+            turn.tally.steps += 1;
         }
+        let Reasoning { stretch, model, called, .. } = session.loop_state.reasoning;
+        if !called {
+            // The name that it has is that of the stretch, not of the call in it.
+            self.count_model_call(session, &ModelCall { model: call.model.or(model), ..call.clone() }, None, at);
+        }
+        session.loop_state.reasoning = Reasoning { stood_in: !called, ..Reasoning::default() };
+        self.reason_over(session, call, stretch, at);
     }
 
-    fn count_model_call(&mut self, session: &mut Session, call: &ModelCall<NameId>, at: Timestamp) {
+    fn count_model_call(
+        &mut self,
+        session: &mut Session,
+        call: &ModelCall<NameId>,
+        span: Option<SpanId>,
+        at: Timestamp,
+    ) {
+        let seen = self.chat_over(session, call, SpanRef::new(Named::Chat, span, self.place(0)), at);
+        if let Some(turn) = session.turn_mut() {
+            turn.tally.model_calls += 1;
+            turn.tally.tokens = turn.tally.tokens + call.usage.tokens;
+            call.usage.cost.into_iter().for_each(|cost| turn.tally.spend(cost, call.estimated));
+        }
         let model = call.model.unwrap_or(self.words.unknown);
         let before = known(session, model);
         let cost = match (before.cost, call.usage.cost) {
@@ -120,14 +162,31 @@ impl Fold<'_> {
         }
         for (metric, span) in [(Metric::ModelCallDuration, call.took), (Metric::TimeToFirstToken, call.first_token)] {
             if let Some(span) = span {
-                let key = self.key(session, labels);
-                self.families.observe(metric, key, span, self.now);
+                self.observe(session, metric, labels, span.micros(), seen);
             }
         }
+        self.observe_call(session, model, call, seen);
         self.add_tokens(session, model, call.usage.tokens);
         if let Some(NanoUsd(cost)) = call.usage.cost.filter(|cost| cost.0 > 0) {
             let basis = if call.estimated { self.words.estimated_basis } else { self.words.platform_basis };
             self.add(session, Metric::Cost, [model, basis], cost);
+        }
+    }
+
+    /// The same once more, as OpenTelemetry's instruments of single calls have it. Without a vendor's name the label
+    /// stays empty, and the platform stands in for it where it is shown.
+    fn observe_call(&mut self, session: &Session, model: NameId, call: &ModelCall<NameId>, seen: Option<Exemplar>) {
+        let labels = [model, call.provider.unwrap_or(Names::NONE)];
+        let Tokens { input, output, .. } = call.usage.tokens;
+        // No tokens are also what a platform tells that does not know.
+        for (metric, tokens) in [(Metric::CallInputTokens, input), (Metric::CallOutputTokens, output)] {
+            if tokens > 0 {
+                self.observe(session, metric, labels, tokens, seen);
+            }
+        }
+        if let Some(took) = call.took {
+            let metric = if call.error.is_some() { Metric::FailedCallDuration } else { Metric::CallDuration };
+            self.observe(session, metric, labels, took.micros(), seen);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The hand that writes a script: it keeps the time of the story, numbers events and adds up usage.
 
-use super::cast::{AGENTS, Sum, TOOLS, ToolCall, Usage};
+use super::cast::{AGENTS, REFUND, Sum, ToolCall, Usage};
 use super::era::Era;
 use super::script::{Event, Input, Script, Status, What};
 use crate::simulator::options::SimulateOptions;
@@ -29,6 +29,10 @@ pub(super) struct Author<'a> {
     unrolled: Sum,
     /// The open turn so far.
     pub(super) tally: Tally,
+    /// It is still to start other sessions, and will wait for them.
+    pub(super) delegates: bool,
+    /// The sessions that it started, whole.
+    pub(super) children: Vec<Script>,
 }
 
 /// What a turn did so far.
@@ -66,6 +70,8 @@ impl<'a> Author<'a> {
             late: Vec::new(),
             unrolled: Sum::default(),
             tally: Tally::default(),
+            delegates: false,
+            children: Vec::new(),
         }
     }
 
@@ -147,7 +153,7 @@ impl<'a> Author<'a> {
 
     /// Some tool to call.
     pub(super) fn any_call(&mut self) -> ToolCall {
-        let tool = self.dice.between(0, TOOLS.len() as u32 - 2) as usize;
+        let tool = self.dice.between(0, REFUND as u32 - 1) as usize;
         self.call(tool)
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Model {
     reports_cost: bool,
     /// Whether a call says how many tokens were written to a cache.
     writes_cache: bool,
+    /// Whether answers have ids, and name the model more precisely than it was asked for.
+    pub(super) names_answers: bool,
 }
 
 /// Nano-dollars per token.
@@ -63,6 +65,7 @@ pub(super) const MODELS: [Model; 4] = [
         prices: Some(Prices { input: 250, output: 2_000, cache_read: 25, cache_creation: 0 }),
         reports_cost: false,
         writes_cache: false,
+        names_answers: true,
     },
     Model {
         name: "claude-sonnet-4-5",
@@ -70,6 +73,7 @@ pub(super) const MODELS: [Model; 4] = [
         prices: Some(Prices { input: 3_000, output: 15_000, cache_read: 300, cache_creation: 3_750 }),
         reports_cost: false,
         writes_cache: true,
+        names_answers: true,
     },
     Model {
         name: "z-ai/glm-5",
@@ -77,8 +81,16 @@ pub(super) const MODELS: [Model; 4] = [
         prices: Some(Prices { input: 600, output: 2_200, cache_read: 110, cache_creation: 0 }),
         reports_cost: true,
         writes_cache: false,
+        names_answers: true,
     },
-    Model { name: "llmsim-model", provider: "llmsim", prices: None, reports_cost: false, writes_cache: false },
+    Model {
+        name: "llmsim-model",
+        provider: "llmsim",
+        prices: None,
+        reports_cost: false,
+        writes_cache: false,
+        names_answers: false,
+    },
 ];
 
 /// What one model call consumed. The three kinds of prompt tokens are disjoint.
@@ -172,11 +184,15 @@ impl Sum {
     }
 }
 
-/// Tools that agents call. The last one needs a person's approval.
-pub(super) const TOOLS: [&str; 6] = ["bash", "web_fetch", "read_file", "mcp__crm/look-up.v2", "run_query", "refund"];
+/// Tools that agents call: those that any agent may call at any time, then the special ones.
+pub(super) const TOOLS: [&str; 7] =
+    ["bash", "web_fetch", "read_file", "mcp__crm/look-up.v2", "run_query", "refund", "spawn_subagent"];
 
-/// The tool that waits for an approval.
+/// The tool that waits for an approval; the ones before it need none.
 pub(super) const REFUND: usize = 5;
+
+/// The tool that starts a session and waits for it.
+pub(super) const SPAWN: usize = 6;
 
 /// One requested call.
 #[derive(Clone, Copy, Debug, PartialEq)]

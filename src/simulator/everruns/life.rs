@@ -16,6 +16,13 @@ const HISTORY_SPACING: f64 = 30.0;
 const HISTORY_AGE: f64 = 60.0;
 /// How far back a fork looks for its origin.
 const MOST_BACK: u32 = 40;
+/// Sessions that others started are numbered in steps of this above the one that did; more than there can be of those.
+const GENERATION: u64 = 1 << 40;
+
+/// The number of the session that, at the beginning, nobody but a user started.
+pub(super) fn root_of(number: u64) -> u64 {
+    number % GENERATION
+}
 
 /// When session `number` is created: those of the history before `epoch_us`, all others after it, in this order.
 pub(super) fn arrival(options: &SimulateOptions, epoch_us: i64, number: u64) -> i64 {
@@ -34,10 +41,10 @@ pub(super) fn arrival(options: &SimulateOptions, epoch_us: i64, number: u64) -> 
     epoch_us + seconds(((number - options.history) as f64 + jitter) / options.rate)
 }
 
-/// Writes the script of session `number`.
-pub(super) fn write(options: &SimulateOptions, era: Era, epoch_us: i64, number: u64) -> Script {
+/// Writes the scripts of session `number`, which comes first, and of those that it starts.
+pub(super) fn write_family(options: &SimulateOptions, era: Era, epoch_us: i64, number: u64) -> Vec<Script> {
     let origin = fork_candidate(options, era, number).and_then(|parent| {
-        let parent = write_from(options, era, epoch_us, parent, None);
+        let parent = write_from(options, era, epoch_us, parent, None).swap_remove(0);
         let now = arrival(options, epoch_us, number);
         let is_idle = |event: &super::script::Event| matches!(event.what, What::Idled { .. }) && event.stored_at <= now;
         let length = parent.events.iter().rposition(is_idle)? + 1;
@@ -65,35 +72,14 @@ fn write_from(
     epoch_us: i64,
     number: u64,
     origin: Option<(Script, usize)>,
-) -> Script {
-    let created_at = arrival(options, epoch_us, number);
-    let mut dice = Dice::new(options.seed, number, 0, "session");
-    let agent = any_agent(&mut dice, era.is_rich());
-    let mut script = Script {
-        number,
-        id: Id::new(options.seed, number, 0, "session", created_at),
-        agent,
-        source: agent.map_or("api", |agent| AGENTS[agent].source),
-        created_at,
-        statuses: vec![(created_at, Status::Started)],
-        events: Vec::new(),
-        is_punctual: true,
-        head: 0,
-        forked_from: None,
-        roll_ups: Vec::new(),
-        updates: vec![created_at],
-        ends: Vec::new(),
-        archived_at: None,
-        deleted_at: None,
-    };
+) -> Vec<Script> {
+    let (mut script, mut dice) = blank(options, era, number, arrival(options, epoch_us, number));
     if let Some((parent, length)) = origin {
         script.agent = parent.agent;
         script.source = parent.source;
         script.events = parent.events[..length].to_vec();
         script.head = length;
-        for event in &mut script.events {
-            event.stored_at = created_at;
-        }
+        script.events.iter_mut().for_each(|event| event.stored_at = script.created_at);
         let sequence = script.events[length - 1].sequence;
         script.forked_from = Some(Origin {
             number: parent.number,
@@ -104,10 +90,55 @@ fn write_from(
         });
     }
     let mut author = Author::new(options, era, script);
+    // Apart from the other dice, so that the sessions that start no others stay as they are whatever the share.
+    author.delegates = Dice::new(options.seed, number, 0, "children").chance(options.children_share) && era.is_rich();
     live(&mut author);
+    let children = std::mem::take(&mut author.children);
     let mut script = author.finish();
     put_away(options, era, epoch_us, &mut script, &mut dice);
-    script
+    let mut family = vec![script];
+    for mut child in children {
+        let mut dice = Dice::new(options.seed, child.number, 0, "end");
+        put_away(options, era, epoch_us, &mut child, &mut dice);
+        family.push(child);
+    }
+    family
+}
+
+/// A session in which nothing has happened yet, and the dice for what else is particular about it.
+fn blank(options: &SimulateOptions, era: Era, number: u64, created_at: i64) -> (Script, Dice) {
+    let mut dice = Dice::new(options.seed, number, 0, "session");
+    let agent = any_agent(&mut dice, era.is_rich());
+    let script = Script {
+        number,
+        id: Id::new(options.seed, number, 0, "session", created_at),
+        agent,
+        source: agent.map_or("api", |agent| AGENTS[agent].source),
+        created_at,
+        statuses: vec![(created_at, Status::Started)],
+        events: Vec::new(),
+        is_punctual: true,
+        head: 0,
+        forked_from: None,
+        parent: None,
+        roll_ups: Vec::new(),
+        updates: vec![created_at],
+        ends: Vec::new(),
+        archived_at: None,
+        deleted_at: None,
+    };
+    (script, dice)
+}
+
+/// A session that the author's starts now, to its last event: it works on one thing and starts no others.
+pub(super) fn help(author: &Author) -> Script {
+    let index = author.children.len() as u64 + 1;
+    let number = author.script.number + index * GENERATION;
+    let (script, _) = blank(author.options, author.era, number, author.clock);
+    let script = Script { parent: Some(author.script.id), source: "subagent", ..script };
+    let mut helper = Author::new(author.options, author.era, script);
+    turn::write(&mut helper, true, 3);
+    helper.finish()
 }
 
 /// The turns of a session and what lies between them.

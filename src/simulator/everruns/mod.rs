@@ -15,6 +15,8 @@
 //!   could be watched otherwise. Its rows are the server's; a single session is the binary's own smaller document.
 //! * Events of the generations between the two recordings have the newest names. The first with prefixed ids has
 //!   usage without cost.
+//! * A session that another one starts works while a tool call of that one's waits for it, has one turn, and starts no
+//!   others. How the real tool is called is not known.
 //! * A fork is `started` until its first own turn. Its usage is its own part; what it copied counts for its origin.
 //! * The usage of a session moves about a second after each turn, and when a turn starts to wait.
 //! * A cancelled turn is named by the session's id up to the last but one server, in data and context alike.

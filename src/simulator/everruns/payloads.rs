@@ -236,8 +236,9 @@ fn generation(r: &mut Renderer, event: &Event, generation: &Generation) -> Value
     };
     let finish = match (&generation.error, calls.is_empty()) {
         (Some(_), _) => "error",
-        (None, true) => "stop",
-        (None, false) => "tool_calls",
+        (None, false) if model.names_answers => "tool_calls",
+        // The vendor's own pretended model always says that it had finished.
+        (None, _) => "stop",
     };
     let succeeded = generation.error.is_none();
     let mut metadata = json!({
@@ -250,11 +251,13 @@ fn generation(r: &mut Renderer, event: &Event, generation: &Generation) -> Value
     });
     if !is_oldest {
         metadata["provider_id"] = json!(model.provider);
-        metadata["response_model"] = json!(succeeded.then(|| format!("{}-2026-01-01", model.name)));
+        let exact = if model.names_answers { format!("{}-2026-01-01", model.name) } else { model.name.to_owned() };
+        metadata["response_model"] = json!(succeeded.then_some(exact));
         metadata["usage"] = r.usage(generation.usage.as_ref());
         metadata["time_to_first_token_ms"] = json!(generation.first_token_ms);
         metadata["request_options"] = json!({ "stream": true, "metadata": { "turn_id": r.turn_id(event) } });
-        metadata["response_id"] = json!(format!("resp_{:024x}", event.sequence));
+        let is_named = succeeded && model.names_answers;
+        metadata["response_id"] = json!(is_named.then(|| format!("resp_{:024x}", event.sequence)));
         if generation.retries > 0 {
             let total_wait_ms = 1_000 * generation.retries * generation.retries;
             metadata["retry"] = json!({ "attempts": generation.retries, "total_wait_ms": total_wait_ms });

@@ -151,11 +151,30 @@ impl<'a> Renderer<'a> {
             context.insert("exec_id".to_owned(), json!(self.id("exec", event.exec).show(self.era, "exec")));
         }
         if place == Place::Span && self.era >= Era::D2 {
+            let (span, parent) = self.span(event);
+            context.insert("span_id".to_owned(), json!(span));
+            context.insert("parent_span_id".to_owned(), json!(parent.unwrap_or_else(|| turn_id.clone())));
             context.insert("trace_id".to_owned(), json!(turn_id));
-            context.insert("span_id".to_owned(), json!(self.id("event-span", event.sequence).hyphenated()));
-            context.insert("parent_span_id".to_owned(), json!(self.id("span", event.exec).hyphenated()));
         }
         Value::Object(context)
+    }
+
+    /// The name of the span that an event belongs to, and its parent's unless that is the turn.
+    ///
+    /// What begins and what ends share a name: they are of one atom of work. A provider that is asked again makes a new
+    /// atom, so the calls after that have a parent that never began, and the decision ends under another name.
+    fn span(&self, event: &Event) -> (String, Option<String>) {
+        let atom = self.id("span", event.exec).hyphenated();
+        match &event.what {
+            What::ToolStarted(call) | What::ToolProgress(call) | What::ToolCompleted { call, .. } => {
+                let tool = self.id(&format!("tool {}", call.number), event.exec);
+                (tool.hyphenated(), Some(atom))
+            }
+            What::Generation(_) | What::OutputCompleted { .. } => {
+                (self.id("event-span", event.sequence).hyphenated(), Some(atom))
+            }
+            _ => (atom, None),
+        }
     }
 
     /// Some of the common parts of payloads.

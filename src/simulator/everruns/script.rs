@@ -43,6 +43,8 @@ pub(super) struct Script {
     /// The first so many events are a copy of another session's.
     pub(super) head: usize,
     pub(super) forked_from: Option<Origin>,
+    /// The session that started this one.
+    pub(super) parent: Option<Id>,
     /// What each roll-up adds to the usage that the session shows.
     pub(super) roll_ups: Vec<(i64, Sum)>,
     /// When the row changed, ascending.

@@ -241,6 +241,7 @@ fn row(world: &World, script: &Script, now: i64) -> Value {
         row["output_preview"] = json!(script.last_end(now).map(|_| texts::answer(&mut dice)));
         row["self_url"] = json!(format!("https://everruns.invalid/api/v1/sessions/{}", script.id.show(era, "session")));
         row["allowed_actions"] = json!(["read", "delete"]);
+        row["parent_session_id"] = json!(script.parent.map(|parent| parent.show(era, "session")));
         if let Some(origin) = script.forked_from {
             row["forked_from_session_id"] = json!(origin.id.show(era, "session"));
             row["forked_from_sequence"] = json!(origin.sequence);

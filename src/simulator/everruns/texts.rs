@@ -62,6 +62,7 @@ pub(super) fn arguments(call: ToolCall) -> Value {
         2 => json!({ "path": format!("/home/{mark}/{number}.md") }),
         3 => json!({ "customer": { "id": number, "name": mark }, "fields": [] }),
         4 => json!({ "sql": format!("select '{mark}', {number}") }),
+        6 => json!({ "task": format!("look at part {number} {mark}") }),
         _ => json!({ "order": number, "reason": mark }),
     }
 }

@@ -10,6 +10,7 @@ use super::script::{Outcome, Script, Status, What};
 use super::turn::known_code;
 use super::world::World;
 use crate::simulator::timestamp;
+use crate::simulator::traces::{Deeds, SessionDeeds, Traces};
 
 /// Token sums of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,7 +43,7 @@ pub struct AgentAccount {
 /// Everything that happened from some time on. The copied events of forks count nowhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Account {
-    /// Sessions created, history and forks included.
+    /// Sessions created; history, forks, and those that others started included.
     pub sessions: u64,
     /// Sessions deleted.
     pub deleted: u64,
@@ -80,7 +81,7 @@ pub struct Account {
     pub model_call_ms: BTreeMap<&'static str, u64>,
     /// Calls that say when the first token came.
     pub first_tokens: BTreeMap<&'static str, u64>,
-    /// Always zero.
+    /// Sessions that were started by others.
     pub subagents: u64,
     /// Always zero.
     pub restarts: u64,
@@ -91,6 +92,9 @@ pub struct Account {
     pub events: u64,
     /// The same by agent name; sessions without one are under the empty name.
     pub by_agent: BTreeMap<&'static str, AgentAccount>,
+    /// What traces are compared with.
+    #[serde(skip)]
+    pub deeds: Deeds,
 }
 
 /// The answer of `GET /_truth`.
@@ -110,12 +114,14 @@ pub struct Truth {
     /// The account.
     #[serde(flatten)]
     pub account: Account,
+    /// What traces are compared with.
+    pub traces: Traces,
 }
 
 /// The account at `now`, of everything or of what happened at `since` or later.
 pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
     let from = since.unwrap_or(i64::MIN);
-    let account = world.audit(now, from, |sessions, forgotten| {
+    let (account, traces) = world.audit(now, from, |sessions, forgotten| {
         let mut account = forgotten.clone();
         for script in sessions {
             account.add(script, world.era, from, now);
@@ -124,7 +130,13 @@ pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
                 account.open_turns += open_turns(script, now);
             }
         }
-        account
+        let each = sessions.iter().map(|script| SessionDeeds {
+            id: script.id.show(world.era, "session"),
+            parent: script.parent.map(|parent| parent.show(world.era, "session")),
+            deeds: deeds(script, world.era, from, now),
+        });
+        let traces = Traces::new(account.deeds.clone(), sessions.len(), each);
+        (account, traces)
     });
     Truth {
         simulated: true,
@@ -133,7 +145,50 @@ pub fn truth(world: &World, now: i64, since: Option<i64>) -> Truth {
         since: since.map(timestamp::rfc3339),
         settled: world.is_settled(now),
         account,
+        traces,
     }
+}
+
+/// What a session did from `from` to `until`, both included, without what it copied.
+fn deeds(script: &Script, era: Era, from: i64, until: i64) -> Deeds {
+    let mut deeds = Deeds { model_calls: Some(0), ..Deeds::default() };
+    let own = script.events[script.head..].iter().filter(|event| from <= event.at && event.at <= until);
+    for event in own {
+        let usage = match &event.what {
+            What::TurnCompleted(_) => {
+                deeds.finish_turn("completed");
+                continue;
+            }
+            What::TurnFailed { .. } | What::TurnSealed { .. } => {
+                deeds.finish_turn("failed");
+                continue;
+            }
+            What::TurnCancelled => {
+                deeds.finish_turn("interrupted");
+                continue;
+            }
+            What::ToolCompleted { .. } => {
+                deeds.tool_calls_ended += 1;
+                continue;
+            }
+            What::Generation(generation) => generation.usage,
+            What::ReasonCompleted(reason) => {
+                deeds.steps += 1;
+                if reason.alone.is_none() {
+                    continue;
+                }
+                reason.usage
+            }
+            _ => continue,
+        };
+        deeds.model_calls = deeds.model_calls.map(|calls| calls + 1);
+        if let Some(usage) = usage.filter(|_| era != Era::D0) {
+            let cache = u64::from(usage.cache_read.unwrap_or(0)) + u64::from(usage.cache_creation.unwrap_or(0));
+            deeds.input_tokens += u64::from(usage.input) + cache;
+            deeds.output_tokens += u64::from(usage.output);
+        }
+    }
+    deeds
 }
 
 /// One call of a model, however the stream tells of it.
@@ -152,10 +207,12 @@ impl Account {
         let name = script.agent.map_or("", |agent| AGENTS[agent].name);
         if within(script.created_at) {
             self.sessions += 1;
+            self.subagents += u64::from(script.parent.is_some());
             self.by_agent.entry(name).or_default().sessions += 1;
             count(&mut self.status_entries, "started");
         }
         self.deleted += u64::from(script.deleted_at.is_some_and(within));
+        self.deeds.merge(&deeds(script, era, from, until));
         for event in script.events[script.head..].iter().filter(|event| within(event.at)) {
             self.events += 1;
             match &event.what {

@@ -101,6 +101,10 @@ pub(super) fn write(author: &mut Author, is_first: bool, turns: u32) -> bool {
     let iterations = (mean * (0.25 + 1.5 * author.dice.unit())).round().max(1.0) as u32;
     let iterations = if plot == Plot::Crash { iterations.max(3) } else { iterations };
     let special = author.dice.between(1, iterations);
+    if std::mem::take(&mut author.delegates) {
+        author.tally.iterations += 1;
+        work::delegate(author, &missing);
+    }
     for iteration in 1..=iterations {
         author.tally.iterations += 1;
         digress(author);

@@ -1,8 +1,9 @@
 //! The inside of a turn: decisions of the model, tools that run, and what goes wrong with both.
 
 use super::author::Author;
-use super::cast::ToolCall;
+use super::cast::{SPAWN, ToolCall};
 use super::era::Era;
+use super::life;
 use super::script::{Generation, Outcome, Reason, What};
 
 /// Which model calls of a turn leave no generation behind.
@@ -236,6 +237,42 @@ pub(super) fn act_with(author: &mut Author, calls: &[ToolCall], outcome: Option<
     author.pass(0.003, 0.02);
     let duration_ms = author.millis_since(began_at);
     author.happen(What::ActCompleted { calls: calls.to_vec(), errors, duration_ms });
+}
+
+/// Starts other sessions, side by side, and waits until each has done its work.
+pub(super) fn delegate(author: &mut Author, missing: &Missing) {
+    let count = author.dice.weighted(&[(70, 1), (30, 2)]);
+    let calls: Vec<ToolCall> = (0..count).map(|_| author.call(SPAWN)).collect();
+    reason(author, missing, &calls);
+    begin_act(author, &calls);
+    let began_at = author.clock;
+    let mut waiting = Vec::new();
+    for (position, call) in calls.iter().enumerate() {
+        if position > 0 {
+            start_tool(author, *call);
+        }
+        let tool_began_at = author.clock;
+        author.pass(0.02, 0.2);
+        let child = life::help(author);
+        let over_at = child.events.last().map_or(child.created_at, |event| event.at);
+        let well = child.ends.last().is_some_and(|(_, well)| *well);
+        waiting.push((over_at, tool_began_at, *call, well));
+        author.children.push(child);
+    }
+    waiting.sort_by_key(|(over_at, ..)| *over_at);
+    let mut errors = 0;
+    for (over_at, tool_began_at, call, well) in waiting {
+        author.clock = author.clock.max(over_at);
+        author.pass(0.02, 0.2);
+        let outcome = if well { Outcome::Success } else { Outcome::Error };
+        errors += u32::from(!well);
+        let duration_ms = author.millis_since(tool_began_at);
+        author.happen(What::ToolCompleted { call, outcome, duration_ms });
+    }
+    author.tally.issues += errors;
+    author.pass(0.003, 0.02);
+    let duration_ms = author.millis_since(began_at);
+    author.happen(What::ActCompleted { calls, errors, duration_ms });
 }
 
 /// The worker dies while a tool runs. After the restart the call is closed as interrupted and the model decides again;

@@ -32,9 +32,9 @@ pub struct World {
 
 /// What has been written so far.
 struct Shelf {
-    /// Number of the next session to write.
+    /// Number of the next session to write, with those that it starts.
     next: u64,
-    /// Ascending by creation, which is the order of their numbers.
+    /// Ascending by creation, then number.
     sessions: Vec<Arc<Script>>,
     by_id: HashMap<Id, Arc<Script>>,
     /// The last change of any session written so far.
@@ -131,7 +131,9 @@ impl World {
         let Shelf { forgotten, ledger, sessions, .. } = &mut *shelf;
         let account = ledger.account(since, |account| {
             for number in forgotten {
-                account.add(&self.write(*number), self.era, since, i64::MAX);
+                let family = self.write_family(life::root_of(*number));
+                let script = family.iter().find(|script| script.number == *number).expect("it was written before");
+                account.add(script, self.era, since, i64::MAX);
             }
         });
         read(&sessions[..created], account)
@@ -142,8 +144,8 @@ impl World {
         self.shelf().sessions.len()
     }
 
-    fn write(&self, number: u64) -> Script {
-        life::write(&self.options, self.era, self.epoch_us, number)
+    fn write_family(&self, number: u64) -> Vec<Script> {
+        life::write_family(&self.options, self.era, self.epoch_us, number)
     }
 
     fn count(&self) -> u64 {
@@ -167,10 +169,9 @@ impl World {
             if is_live && life::arrival(&self.options, self.epoch_us, number) > now {
                 break;
             }
-            let script = Arc::new(self.write(number));
-            shelf.last_change = shelf.last_change.max(script.last_change());
-            shelf.by_id.insert(script.id, script.clone());
-            shelf.sessions.push(script);
+            for script in self.write_family(number) {
+                shelf.add(Arc::new(script));
+            }
             shelf.next += 1;
         }
         if now >= shelf.next_cleaning {
@@ -182,6 +183,14 @@ impl World {
 }
 
 impl Shelf {
+    fn add(&mut self, script: Arc<Script>) {
+        self.last_change = self.last_change.max(script.last_change());
+        self.by_id.insert(script.id, script.clone());
+        let order = |script: &Script| (script.created_at, script.number);
+        let position = self.sessions.partition_point(|other| order(other) < order(&script));
+        self.sessions.insert(position, script);
+    }
+
     /// Forgets sessions that were deleted long ago. An endless run that deletes has bounded memory.
     fn forget_deleted(&mut self, now: i64, era: Era) {
         let is_gone = |script: &mut Arc<Script>| script.deleted_at.is_some_and(|at| at < now - REMEMBER_DELETED);

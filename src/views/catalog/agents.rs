@@ -88,8 +88,8 @@ pub static AGENTS: &[Row] = &[
     Row::counter(
         "agent_subagent_sessions_total",
         AGENT,
-        "Child sessions started by the agent's sessions, counted when the parent ends; each is also a session of its own \
-         agent",
+        "Child sessions started by the agent's sessions, counted when they are found (where only the parent tells of \
+         them: when it ends); each is also a session of its own agent",
     )
     .folded(Metric::Subagents),
     Row::counter("agent_input_tokens_total", MODEL, "Prompt tokens, those read from or written to a cache included")

@@ -188,6 +188,16 @@ pub static EXPORTER: &[Row] = &[
         "Messages, attempts included, that the collector did not take, by signal and reason",
     ),
     Row::counter(
+        "agent_session_exporter_otlp_dropped_total",
+        SIGNAL_REASON,
+        "Spans that were given up before a collector took them, by signal and reason: outbox full, or refused for good",
+    ),
+    Row::gauge(
+        "agent_session_exporter_otlp_outbox_spans",
+        NONE,
+        "Spans that wait in the outbox until a collector takes them; only while spans are sent",
+    ),
+    Row::counter(
         "agent_session_exporter_task_restarts_total",
         &["task"],
         "Tasks of the exporter that ended unexpectedly and were started again",

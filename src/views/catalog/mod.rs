@@ -1,14 +1,16 @@
 //! Every exported metric, once: name, type, unit, help and labels. Dashboards and alerts depend on these names.
 //!
 //! A row's name is the one a query writes. OpenMetrics calls the *family* of a counter by that name without `_total`
-//! ([`Row::family_name`]); the samples of both formats carry the same names, so a scrape that switches formats
+//! ([`Row::family_name`]); the samples of all formats carry the same names, so a scrape that switches formats
 //! continues the same series.
 
 mod agents;
 mod exporter;
+mod gen_ai;
 
 pub use agents::AGENTS;
 pub use exporter::{EXPORTER, PROCESS};
+pub use gen_ai::{ATTRIBUTES, GEN_AI, Part, Pushed};
 
 use crate::projection::Metric;
 
@@ -24,7 +26,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// The word of both text formats.
+    /// The word of the text formats.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -146,10 +148,16 @@ pub fn find(name: &str) -> Option<&'static Row> {
     rows().find(|row| row.name == name)
 }
 
-/// The row of a folded metric.
-pub fn of(metric: Metric) -> &'static Row {
-    let row = rows().find(|row| row.origin == Origin::Folded(metric));
-    row.expect("a test keeps the catalogue complete")
+/// The row of a folded metric; `None` of what is only pushed.
+pub fn of(metric: Metric) -> Option<&'static Row> {
+    rows().find(|row| row.origin == Origin::Folded(metric))
+}
+
+/// What a folded metric is called, also if it is only pushed.
+pub fn name(metric: Metric) -> &'static str {
+    let part = || GEN_AI.iter().flat_map(|pushed| pushed.parts).find(|part| part.metric == metric);
+    let name = of(metric).map(|row| row.name).or_else(|| Some(part()?.name));
+    name.expect("a test keeps the catalogue complete")
 }
 
 #[cfg(test)]
@@ -157,24 +165,47 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::projection::{Dimension, Kind};
+    use crate::projection::{Dimension, Kind, Measure};
 
     #[test]
-    fn every_folded_metric_has_one_row() {
+    fn every_folded_metric_has_one_place() {
         for &metric in Metric::ALL {
-            let count = rows().filter(|row| row.origin == Origin::Folded(metric)).count();
-            assert_eq!(count, 1, "{metric:?}");
+            let rows = rows().filter(|row| row.origin == Origin::Folded(metric)).count();
+            let parts = GEN_AI.iter().flat_map(|pushed| pushed.parts).filter(|part| part.metric == metric).count();
+            assert_eq!(rows + parts, 1, "{metric:?}");
+        }
+        let names: HashSet<_> = Metric::ALL.iter().map(|metric| name(*metric)).collect();
+        assert_eq!(names.len(), Metric::ALL.len());
+    }
+
+    #[test]
+    fn what_is_pushed_agrees_with_the_fold() {
+        for pushed in GEN_AI {
+            assert!(pushed.help.len() > 20 && !pushed.help.ends_with('.'), "{}", pushed.name);
+            for part in pushed.parts {
+                let buckets = part.metric.buckets().unwrap();
+                assert_eq!(buckets.measure == Measure::Duration, pushed.unit == "s", "{}", part.name);
+                assert!(part.name.starts_with(pushed.name), "{}", part.name);
+                let dimensions = [Dimension::Agent, Dimension::Model, Dimension::Provider];
+                assert_eq!(part.metric.dimensions(), dimensions, "{}", part.name);
+            }
+            let mut attributes: Vec<_> = pushed.parts.iter().map(|part| part.attribute).collect();
+            attributes.dedup();
+            assert_eq!(attributes.len(), pushed.parts.len(), "the points of {} are told apart", pushed.name);
         }
     }
 
     #[test]
     fn folded_rows_agree_with_the_fold() {
         for &metric in Metric::ALL {
-            let row = of(metric);
+            let Some(row) = of(metric) else { continue };
             let kind = match metric.kind() {
                 Kind::Counter | Kind::CounterNanoUsd => Type::Counter,
                 Kind::Gauge | Kind::Time => Type::Gauge,
-                Kind::Histogram(_) => Type::Histogram,
+                Kind::Histogram(buckets) => {
+                    assert_eq!(buckets.measure == Measure::Duration, row.unit == Some(Unit::Seconds), "{}", row.name);
+                    Type::Histogram
+                }
             };
             assert_eq!(row.kind, kind, "{}", row.name);
             assert_eq!(metric.kind() == Kind::Time, row.name.ends_with("_timestamp_seconds"), "{}", row.name);

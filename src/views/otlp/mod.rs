@@ -1,11 +1,17 @@
-//! The OpenTelemetry view: the catalogue's metrics as OTLP messages, with the same numbers as on the metrics page.
+//! The OpenTelemetry view: the catalogue's metrics as OTLP messages, with the same numbers as on the metrics page, and
+//! spans of work that is over.
 //!
 //! Names are chosen so that the official translation to Prometheus gives back the scraped name: dots become underscores,
 //! the unit is appended, counters get `_total`. So the same queries work on either path. Sums and histograms are
 //! cumulative and begin when their series was born, also if that was before this process: no restart is a reset, and no
-//! series has to be held at zero first.
+//! series has to be held at zero first. The instruments of the GenAI conventions are told here only, under their own
+//! names.
 
+mod gen_ai;
+mod histograms;
 mod points;
+pub mod semconv;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +20,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus::proto::MetricFamily;
+
+pub use spans::traces;
 
 use super::catalog::{Row, Type, Unit};
 use crate::domain::Timestamp;
@@ -31,16 +39,25 @@ pub struct Sender {
     pub attributes: Vec<(String, String)>,
 }
 
+/// How the numbers are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Histograms about agents with exponential buckets, instead of the ones that the metrics page has.
+    pub exponential: bool,
+}
+
 /// Everything there is to show at `now`, in messages of a size that collectors take. `started` is when the process did,
 /// whose own instruments begin then.
 pub fn metrics(
     snapshot: &Snapshot,
     own: &[MetricFamily],
     sender: &Sender,
+    options: Options,
     started: Timestamp,
     now: Timestamp,
 ) -> Vec<ExportMetricsServiceRequest> {
-    let mut metrics = points::folded(snapshot, now);
+    let mut metrics = points::folded(snapshot, options, now);
+    metrics.extend(gen_ai::instruments(snapshot, options, now));
     metrics.extend(points::of_snapshot(snapshot, started, now));
     metrics.extend(points::instruments(own, started, now));
     let mut messages = Vec::new();
@@ -62,20 +79,32 @@ pub fn metrics(
 }
 
 fn message(metrics: Vec<Metric>, sender: &Sender) -> ExportMetricsServiceRequest {
-    let attributes = sender.attributes.iter().map(|(name, value)| attribute(name, value)).collect();
-    let scope = InstrumentationScope {
-        name: SCOPE.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
-    };
-    let scope_metrics = ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() };
+    let scope_metrics = ScopeMetrics { scope: Some(scope()), metrics, schema_url: String::new() };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: Some(Resource { attributes, ..Resource::default() }),
+            resource: Some(resource(sender)),
             scope_metrics: vec![scope_metrics],
             schema_url: String::new(),
         }],
     }
+}
+
+fn resource(sender: &Sender) -> Resource {
+    let attributes = sender.attributes.iter().map(|(name, value)| attribute(name, value)).collect();
+    Resource { attributes, ..Resource::default() }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: SCOPE.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
+
+/// Never 0, which would say that the time is not known: a source that counts from the beginning has series of 1970.
+fn nanos(at: Timestamp) -> u64 {
+    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000).max(1)
 }
 
 fn attribute(name: &str, value: &str) -> KeyValue {

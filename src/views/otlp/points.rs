@@ -2,22 +2,19 @@
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, metric::Data,
-    number_data_point::Value,
+    AggregationTemporality, ExponentialHistogram, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+    metric::Data, number_data_point::Value,
 };
 use prometheus::proto::{MetricFamily, MetricType};
 
-use super::{POINTS, attribute, is_sum, name, unit};
+use super::histograms::{self, Series};
+use super::{Options, POINTS, attribute, is_sum, name, nanos, unit};
 use crate::domain::Timestamp;
 use crate::projection::{Family, Head, Kind, Snapshot};
 use crate::views::catalog::{self, Row};
+use crate::views::told::told;
 
-const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
-
-/// Never 0, which would say that the time is not known: a source that counts from the beginning has series of 1970.
-fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000).max(1)
-}
+pub(super) const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
 fn metric(row: &Row, data: Data) -> Metric {
     Metric {
@@ -60,32 +57,23 @@ fn whole(value: u64) -> Value {
     Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-/// Every folded family that has a series to show.
-pub(super) fn folded(snapshot: &Snapshot, now: Timestamp) -> Vec<Metric> {
-    snapshot.families.iter().filter_map(|family| of_family(snapshot, family, now)).collect()
+/// Every folded family of the metrics page that has a series to show.
+pub(super) fn folded(snapshot: &Snapshot, options: Options, now: Timestamp) -> Vec<Metric> {
+    snapshot.families.iter().filter_map(|family| of_family(snapshot, family, options, now)).collect()
 }
 
-fn of_family(snapshot: &Snapshot, family: &Family, now: Timestamp) -> Option<Metric> {
-    let row = catalog::of(family.metric());
-    let is_shown = |head: &Head| snapshot.sources.get(usize::from(head.key.source.0)).is_some_and(|it| it.attached);
-    let shown = family.heads().iter().enumerate().filter(|(_, head)| is_shown(head));
+/// Whether a series is of a source that is watched.
+pub(super) fn is_attached(snapshot: &Snapshot, head: &Head) -> bool {
+    snapshot.sources.get(usize::from(head.key.source.0)).is_some_and(|source| source.attached)
+}
+
+fn of_family(snapshot: &Snapshot, family: &Family, options: Options, now: Timestamp) -> Option<Metric> {
+    let row = catalog::of(family.metric())?;
+    let shown = family.heads().iter().enumerate().filter(|(_, head)| is_attached(snapshot, head));
     let kind = family.metric().kind();
-    if let Kind::Histogram(bounds) = kind {
-        let bounds: Vec<f64> = bounds.iter().map(|bound| bound.seconds()).collect();
-        let points = shown.map(|(index, head)| {
-            let (sum, buckets) = family.values(index).split_last().expect("a histogram has numbers");
-            HistogramDataPoint {
-                attributes: labels(snapshot, family, head),
-                start_time_unix_nano: nanos(head.born),
-                time_unix_nano: nanos(now),
-                count: buckets.iter().sum(),
-                sum: Some(*sum as f64 / 1e6),
-                bucket_counts: buckets.to_vec(),
-                explicit_bounds: bounds.clone(),
-                ..HistogramDataPoint::default()
-            }
-        });
-        return histograms(row, points.collect());
+    if matches!(kind, Kind::Histogram(_)) {
+        let series = shown.map(|(index, head)| Series { family, index, attributes: labels(snapshot, family, head) });
+        return histograms::data(series.collect(), options, now).map(|data| metric(row, data));
     }
     let points = shown.filter_map(|(index, head)| {
         let value = family.value(index);
@@ -119,49 +107,16 @@ fn labels(snapshot: &Snapshot, family: &Family, head: &Head) -> Vec<KeyValue> {
 
 /// The accounts' limits, and how full the metrics are.
 pub(super) fn of_snapshot(snapshot: &Snapshot, started: Timestamp, now: Timestamp) -> Vec<Metric> {
-    let mut metrics = Vec::new();
-    let mut add = |name: &str, values: Vec<(Vec<KeyValue>, u64)>| {
-        let row = catalog::find(name).expect("a test compares these names with the metrics page");
+    let attributes = |labels: Vec<(&str, smol_str::SmolStr)>| -> Vec<KeyValue> {
+        labels.iter().map(|(name, value)| attribute(name, value)).collect()
+    };
+    let metrics = told(snapshot).into_iter().filter_map(|told| {
+        let points = told.samples.into_iter();
         // What is counted here is counted by the process.
-        let start = is_sum(row).then_some(started);
-        let points = values.into_iter().map(|(labels, value)| point(labels, whole(value), start, now)).collect();
-        metrics.extend(numbers(row, points));
-    };
-    let watched = || snapshot.sources.iter().filter(|source| source.attached);
-    let account = |source: &crate::projection::SourceView| {
-        vec![attribute("source", &source.name), attribute("platform", &source.platform)]
-    };
-    for (name, pick) in [
-        ("agent_platform_sessions_limit", (|limit| limit.limit) as fn(&crate::domain::ConcurrencyLimit) -> u64),
-        ("agent_platform_sessions_active", |limit| limit.active),
-    ] {
-        let values = watched().filter_map(|source| {
-            let limit = source.limits.concurrency.as_ref()?;
-            let mut labels = account(source);
-            labels.push(attribute("scope", &limit.scope));
-            Some((labels, pick(limit)))
-        });
-        add(name, values.collect());
-    }
-    for (name, pick) in [
-        ("agent_platform_tokens_limit", (|limit| limit.limit) as fn(crate::domain::TokenLimit) -> Option<u64>),
-        ("agent_platform_tokens_used", |limit| limit.used),
-    ] {
-        let values = watched().filter_map(|source| Some((account(source), pick(source.limits.tokens?)?)));
-        add(name, values.collect());
-    }
-    let bounded = || (0..).zip(&snapshot.families).filter(|(_, family)| family.metric().has_agent());
-    let fullness = |value: &dyn Fn(usize) -> u64| -> Vec<(Vec<KeyValue>, u64)> {
-        let of = |(place, family): (usize, &Family)| {
-            (vec![attribute("metric", catalog::of(family.metric()).name)], value(place))
-        };
-        bounded().map(of).collect()
-    };
-    let at = |numbers: &[u64], place: usize| numbers.get(place).copied().unwrap_or_default();
-    add("agent_session_exporter_series", fullness(&|place| at(&snapshot.label_sets, place)));
-    add("agent_session_exporter_series_limit", fullness(&|_| snapshot.max_series));
-    add("agent_session_exporter_series_overflow_total", fullness(&|place| at(&snapshot.overflowed, place)));
-    metrics
+        let start = is_sum(told.row).then_some(started);
+        numbers(told.row, points.map(|(labels, value)| point(attributes(labels), whole(value), start, now)).collect())
+    });
+    metrics.collect()
 }
 
 /// The process's own instruments, which begin with it.
@@ -219,6 +174,7 @@ pub(super) fn count(metric: &Metric) -> usize {
         Some(Data::Sum(sum)) => sum.data_points.len(),
         Some(Data::Gauge(gauge)) => gauge.data_points.len(),
         Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
         _ => 0,
     }
 }
@@ -252,6 +208,15 @@ pub(super) fn pieces(metric: Metric) -> Vec<Metric> {
             let Histogram { data_points, aggregation_temporality } = histogram;
             let pieces = data_points.chunks(POINTS).map(<[_]>::to_vec);
             pieces.map(|data_points| of(Data::Histogram(Histogram { data_points, aggregation_temporality }))).collect()
+        }
+        Some(Data::ExponentialHistogram(histogram)) => {
+            let ExponentialHistogram { data_points, aggregation_temporality } = histogram;
+            let pieces = data_points.chunks(POINTS).map(<[_]>::to_vec);
+            pieces
+                .map(|data_points| {
+                    of(Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality }))
+                })
+                .collect()
         }
         _ => Vec::new(),
     }

@@ -1,7 +1,16 @@
-//! Names as the official translation gives them back.
+//! Names as the official translation gives them back; exponential buckets, exemplars, and the GenAI instruments.
+
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::metrics::v1::{exemplar, metric::Data};
 
 use super::*;
+use crate::domain::{NameId, SourceIx, SpanId, TraceContext, TraceId};
+use crate::projection::{Exemplar, Families, LabelPolicy, Metric as Folded, Names, SeriesKey, SourceView};
 use crate::views::catalog;
+
+const START: Timestamp = Timestamp::from_micros(1_795_185_000_000_000);
+const NOW: Timestamp = Timestamp::from_micros(1_795_185_060_000_000);
 
 /// What a collector or Prometheus makes of an OTLP name: invalid characters become underscores, the unit is appended
 /// unless the name ends with it, counters end in `_total` (OpenTelemetry specification, compatibility with Prometheus).
@@ -34,4 +43,112 @@ fn every_name_comes_back_as_it_is_scraped() {
     assert_eq!(of("agent_session_duration_seconds"), "agent.session.duration");
     assert_eq!(of("agent_input_tokens_total"), "agent.input.tokens");
     assert_eq!(of("agent_session_exporter_api_requests_total"), "agent_session_exporter.api.requests");
+}
+
+struct World {
+    names: Names,
+    families: Families,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { names: Names::new(LabelPolicy::default()), families: Families::new(10) }
+    }
+
+    fn observe(&mut self, metric: Folded, labels: [&str; 2], value: u64, trace: Option<Exemplar>) {
+        let mut name = |text: &str| if text.is_empty() { Names::NONE } else { self.names.foreign(text) };
+        let agent: NameId = name("web");
+        let key = SeriesKey { source: SourceIx(0), agent, labels: labels.map(name) };
+        self.families.observe(metric, key, value, START, trace);
+    }
+
+    fn told(&self, options: Options) -> Vec<Metric> {
+        let source =
+            SourceView { name: "prod".into(), platform: "everruns".into(), attached: true, ..SourceView::default() };
+        let snapshot = Snapshot {
+            names: self.names.texts(),
+            families: self.families.share(),
+            sources: Arc::new([source]),
+            ..Snapshot::default()
+        };
+        let messages = metrics(&snapshot, &[], &Sender::default(), options, START, NOW);
+        let scopes = messages.into_iter().flat_map(|it| it.resource_metrics).flat_map(|it| it.scope_metrics);
+        scopes.flat_map(|it| it.metrics).collect()
+    }
+}
+
+fn find<'a>(told: &'a [Metric], name: &str) -> &'a Metric {
+    told.iter().find(|metric| metric.name == name).unwrap()
+}
+
+fn text(attributes: &[KeyValue]) -> String {
+    let pair = |it: &KeyValue| match it.value.as_ref().unwrap().value.as_ref().unwrap() {
+        any_value::Value::StringValue(value) => format!("{}={value}", it.key),
+        other => panic!("{other:?}"),
+    };
+    attributes.iter().map(pair).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn exponential_buckets_where_they_are_asked_for() {
+    let mut world = World::new();
+    let context = TraceContext { trace: TraceId::new(0xabc).unwrap(), span: SpanId::new(0x12).unwrap() };
+    for (micros, trace) in [(0, None), (1_000_000, None), (1_100_000, Some(Exemplar { context, at: START }))] {
+        world.observe(Folded::TurnDuration, ["completed", ""], micros, trace);
+    }
+    let told = world.told(Options { exponential: true });
+    let Some(Data::ExponentialHistogram(histogram)) = &find(&told, "agent.turn.duration").data else {
+        panic!("{told:?}")
+    };
+    let [point] = histogram.data_points.as_slice() else { panic!("one series") };
+    assert_eq!((point.scale, point.count, point.zero_count, point.sum), (3, 3, 1, Some(2.1)));
+    // 1 s is the upper end of the bucket that begins at 2^(-1/8); 1.1 s is in the second above it.
+    let positive = point.positive.as_ref().unwrap();
+    assert_eq!((positive.offset, positive.bucket_counts.as_slice()), (-1, &[1, 0, 1][..]));
+    let [found] = point.exemplars.as_slice() else { panic!("one exemplar") };
+    assert_eq!((found.trace_id.as_slice(), found.span_id.len()), (&0xabcu128.to_be_bytes()[..], 8));
+    assert_eq!(found.value, Some(exemplar::Value::AsDouble(1.1)));
+    assert_eq!(found.time_unix_nano, 1_795_185_000_000_000_000);
+
+    let told = world.told(Options::default());
+    let Some(Data::Histogram(histogram)) = &find(&told, "agent.turn.duration").data else { panic!("{told:?}") };
+    let [point] = histogram.data_points.as_slice() else { panic!("one series") };
+    assert_eq!(point.bucket_counts[..3], [2, 1, 0]);
+    assert_eq!(point.exemplars.as_slice(), std::slice::from_ref(found), "the same in both");
+}
+
+#[test]
+fn calls_are_told_as_the_conventions_have_them() {
+    let mut world = World::new();
+    world.observe(Folded::CallInputTokens, ["gpt", "azure_openai"], 5000, None);
+    world.observe(Folded::CallOutputTokens, ["gpt", "azure_openai"], 60, None);
+    world.observe(Folded::CallDuration, ["gpt", ""], 2_000_000, None);
+    world.observe(Folded::FailedCallDuration, ["gpt", ""], 10_000, None);
+    let told = world.told(Options::default());
+    let points = |name: &str| {
+        let Some(Data::Histogram(histogram)) = &find(&told, name).data else { panic!("{told:?}") };
+        histogram.data_points.clone()
+    };
+    let tokens = points("gen_ai.client.token.usage");
+    assert_eq!(
+        tokens.iter().map(|point| text(&point.attributes)).collect::<Vec<_>>(),
+        ["input", "output"].map(|kind| format!(
+            "source=prod platform=everruns agent=web gen_ai.operation.name=chat \
+             gen_ai.provider.name=azure.ai.openai gen_ai.request.model=gpt gen_ai.agent.name=web \
+             gen_ai.token.type={kind}"
+        ))
+    );
+    assert_eq!((tokens[0].count, tokens[0].sum), (1, Some(5000.0)));
+    assert_eq!(tokens[0].explicit_bounds.last(), Some(&67_108_864.0));
+    assert_eq!(tokens[0].bucket_counts.iter().position(|count| *count == 1), Some(7), "4096 to 16384");
+    let took = points("gen_ai.client.operation.duration");
+    assert_eq!((took[0].sum, took[1].sum), (Some(2.0), Some(0.01)));
+    assert!(text(&took[0].attributes).contains("gen_ai.provider.name=everruns "), "the platform stands in");
+    assert!(!text(&took[0].attributes).contains("error.type"));
+    assert!(text(&took[1].attributes).ends_with(" error.type=_OTHER"));
+    assert_eq!(find(&told, "gen_ai.client.token.usage").unit, "{token}");
+    for (point, row) in [(&tokens[0], "gen_ai.client.token.usage"), (&took[0], "gen_ai.client.operation.duration")] {
+        let names: Vec<_> = point.attributes.iter().map(|it| it.key.as_str()).collect();
+        assert_eq!(names[..catalog::ATTRIBUTES.len()], *catalog::ATTRIBUTES, "{row} is documented so");
+    }
 }

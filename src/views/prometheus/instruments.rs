@@ -2,11 +2,11 @@
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
-use super::{Format, write};
+use super::write::{self, Dialect};
 use crate::views::catalog::{self, Type};
 
 /// Every gathered family that has a series. What the catalogue says of it wins over what the instrument says.
-pub(super) fn write(out: &mut Vec<u8>, families: &[MetricFamily], format: Format) {
+pub(super) fn write(out: &mut Vec<u8>, families: &[MetricFamily], dialect: Dialect) {
     for family in families.iter().filter(|family| !family.get_metric().is_empty()) {
         let kind = match family.get_field_type() {
             MetricType::COUNTER => Type::Counter,
@@ -16,8 +16,8 @@ pub(super) fn write(out: &mut Vec<u8>, families: &[MetricFamily], format: Format
             MetricType::SUMMARY | MetricType::UNTYPED => continue,
         };
         match catalog::find(family.name()) {
-            Some(row) => write::head(out, row, format),
-            None => write::foreign_head(out, family.name(), kind, family.help(), format),
+            Some(row) => write::head(out, row, dialect),
+            None => write::foreign_head(out, family.name(), kind, family.help(), dialect),
         }
         for metric in family.get_metric() {
             sample(out, family.name(), kind, metric);

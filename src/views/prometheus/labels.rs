@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::write;
 use crate::domain::SourceIx;
 use crate::projection::{Family, Head, Metric, SeriesKey, Snapshot};
 use crate::views::catalog;
+
+/// How a format writes one label behind others: whether it is the first, its name and its value.
+pub(super) type WriteLabel = fn(&mut Vec<u8>, bool, &str, &str);
 
 /// The rendered labels of all series of a snapshot.
 ///
 /// Series, names and sources only ever grow while a state lives, but a state is rebuilt from the store after a failed
 /// commit, and what had not been committed may then stand elsewhere. So nothing is taken on trust: each use compares
 /// what was rendered with what is there, which costs far less than rendering it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LabelCache {
+    label: WriteLabel,
     names: Arc<Vec<SmolStr>>,
     sources: Vec<(SmolStr, SmolStr)>,
     families: Vec<FamilyLabels>,
@@ -29,6 +32,11 @@ pub(super) struct FamilyLabels {
 }
 
 impl LabelCache {
+    /// Nothing rendered yet.
+    pub(super) fn new(label: WriteLabel) -> Self {
+        Self { label, names: Arc::default(), sources: Vec::new(), families: Vec::new() }
+    }
+
     /// Renders what is new in `snapshot` and forgets what it contradicts.
     pub(super) fn bring_up_to(&mut self, snapshot: &Snapshot) {
         if !self.has_same_texts(snapshot) {
@@ -39,7 +47,7 @@ impl LabelCache {
         self.sources.extend(snapshot.sources.iter().map(|source| (source.name.clone(), source.platform.clone())));
         self.families.resize_with(snapshot.families.len(), FamilyLabels::default);
         for (labels, family) in self.families.iter_mut().zip(&snapshot.families) {
-            labels.bring_up_to(family, snapshot);
+            labels.bring_up_to(family, snapshot, self.label);
         }
     }
 
@@ -58,30 +66,26 @@ impl LabelCache {
 }
 
 impl FamilyLabels {
-    /// What stands between the braces of series `index`.
+    /// The labels of series `index`: what stands between the braces, or the fields that hold them.
     pub(super) fn of(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.series[index - 1].1 };
         &self.bytes[start..self.series[index].1]
     }
 
-    fn bring_up_to(&mut self, family: &Family, snapshot: &Snapshot) {
+    fn bring_up_to(&mut self, family: &Family, snapshot: &Snapshot, label: WriteLabel) {
+        // What is only pushed is never rendered here.
+        let Some(row) = catalog::of(family.metric()) else { return };
         let heads = family.heads();
         let same = self.series.iter().zip(heads).take_while(|((key, _), head)| *key == head.key).count();
         self.series.truncate(same);
         self.bytes.truncate(self.series.last().map_or(0, |(_, end)| *end));
-        let names = catalog::of(family.metric()).labels;
         for Head { key, .. } in &heads[same..] {
-            render(&mut self.bytes, family.metric(), names, key, snapshot);
+            let mut values = values(family.metric(), key, snapshot);
+            for (place, name) in row.labels.iter().enumerate() {
+                label(&mut self.bytes, place == 0, name, values.next().unwrap_or_default());
+            }
             self.series.push((*key, self.bytes.len()));
         }
-    }
-}
-
-fn render(out: &mut Vec<u8>, metric: Metric, names: &[&str], key: &SeriesKey, snapshot: &Snapshot) {
-    let mut values = values(metric, key, snapshot);
-    for (place, name) in names.iter().enumerate() {
-        let value = values.next().unwrap_or_default();
-        write::label(out, place == 0, name, value);
     }
 }
 

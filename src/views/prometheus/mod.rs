@@ -1,15 +1,17 @@
-//! The Prometheus view: text 0.0.4 and OpenMetrics 1.0 from one encoder, straight over a snapshot.
+//! The Prometheus view: text 0.0.4, OpenMetrics 1.0 and protobuf, straight over a snapshot.
 //!
-//! The samples of both formats are the same bytes (`le="1.0"` in both, counters end in `_total` in both), so a scraper
-//! that switches formats continues the same series; only the lines about families differ. A scrape copies label bytes
-//! that were escaped once and writes whole numbers behind them. No sample carries a timestamp (it is the present value,
-//! however long ago it was polled; freshness has metrics of its own) and there are no `_created` lines, which older
-//! servers would store as series.
+//! The samples of both text formats are the same bytes (`le="1.0"` in both, counters end in `_total` in both), so a
+//! scraper that switches formats continues the same series; only the lines about families differ, and OpenMetrics has
+//! exemplars behind its buckets. Protobuf tells the same numbers, and of each histogram the exponential buckets as well.
+//! A scrape copies labels that were rendered once and writes whole numbers behind them. No sample carries a timestamp (it
+//! is the present value, however long ago it was polled; freshness has metrics of its own) and text has no `_created`
+//! lines, which older servers would store as series; in protobuf, where they are no series, series tell when they began.
 
 mod folded;
 mod instruments;
 mod labels;
-mod limits;
+mod protobuf;
+mod told;
 mod write;
 
 #[cfg(test)]
@@ -20,16 +22,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use prometheus::proto::MetricFamily;
 
 use self::labels::LabelCache;
+use self::write::Dialect;
 use crate::domain::{Span, Timestamp};
-use crate::projection::Snapshot;
+use crate::projection::{Head, Snapshot};
 
-/// A text format of metrics.
+/// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The Prometheus text format, version 0.0.4.
     Text,
     /// OpenMetrics 1.0.
     OpenMetrics,
+    /// Prometheus' messages in protobuf, each behind its length.
+    Protobuf,
 }
 
 impl Format {
@@ -38,6 +43,9 @@ impl Format {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 }
@@ -67,11 +75,45 @@ pub struct Exposition {
 }
 
 /// What one rendering leaves to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Memory {
+    text: Remembered,
+    protobuf: Remembered,
+}
+
+#[derive(Debug)]
+struct Remembered {
     labels: LabelCache,
     /// Bytes of the last rendering: the next one will not be much longer.
     length: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let fresh = |label| Remembered { labels: LabelCache::new(label), length: 0 };
+        Self { text: fresh(write::label), protobuf: fresh(protobuf::label) }
+    }
+}
+
+/// What is shown of the folded series.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    snapshot: &'a Snapshot,
+    labels: &'a LabelCache,
+    hold: Hold,
+    now: Timestamp,
+}
+
+impl Shown<'_> {
+    /// Of a source that is watched.
+    fn is_attached(&self, head: &Head) -> bool {
+        self.snapshot.sources.get(usize::from(head.key.source.0)).is_some_and(|source| source.attached)
+    }
+
+    /// Whether a series is still shown as 0.
+    fn is_held(&self, head: &Head) -> bool {
+        self.hold.holds(head.born, self.now)
+    }
 }
 
 impl Exposition {
@@ -86,13 +128,17 @@ impl Exposition {
     /// nothing else.
     pub fn render(&self, snapshot: &Snapshot, own: &[MetricFamily], format: Format, now: Timestamp) -> Vec<u8> {
         let mut memory = self.memory();
+        let memory = match format {
+            Format::Text | Format::OpenMetrics => &mut memory.text,
+            Format::Protobuf => &mut memory.protobuf,
+        };
         memory.labels.bring_up_to(snapshot);
         let mut out = Vec::with_capacity(memory.length + memory.length / 8 + 4096);
-        folded::write(&mut out, snapshot, &memory.labels, self.hold, format, now);
-        limits::write(&mut out, snapshot, format);
-        instruments::write(&mut out, own, format);
-        if format == Format::OpenMetrics {
-            out.extend_from_slice(b"# EOF\n");
+        let shown = Shown { snapshot, labels: &memory.labels, hold: self.hold, now };
+        match format {
+            Format::Text => text(&mut out, shown, own, Dialect::Text),
+            Format::OpenMetrics => text(&mut out, shown, own, Dialect::OpenMetrics),
+            Format::Protobuf => protobuf::write(&mut out, shown, own),
         }
         memory.length = out.len();
         out
@@ -106,5 +152,14 @@ impl Exposition {
             self.memory.clear_poison();
             memory
         })
+    }
+}
+
+fn text(out: &mut Vec<u8>, shown: Shown<'_>, own: &[MetricFamily], dialect: Dialect) {
+    folded::write(out, shown, dialect);
+    told::write(out, shown.snapshot, dialect);
+    instruments::write(out, own, dialect);
+    if dialect == Dialect::OpenMetrics {
+        out.extend_from_slice(b"# EOF\n");
     }
 }

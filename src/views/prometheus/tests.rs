@@ -10,22 +10,22 @@ use crate::domain::{ConcurrencyLimit, Limits, NameId, SourceIx, Span, Timestamp,
 use crate::projection::{Families, LabelPolicy, Metric, Names, SeriesKey, Snapshot, SourceView};
 
 /// When the process of these tests started, and how long it holds new series.
-const START: Timestamp = Timestamp::from_micros(1_795_185_000_000_000);
-const HOLD: Hold = Hold { span: Span::from_secs(30), since: START };
+pub(super) const START: Timestamp = Timestamp::from_micros(1_795_185_000_000_000);
+pub(super) const HOLD: Hold = Hold { span: Span::from_secs(30), since: START };
 
-fn after(seconds: u64) -> Timestamp {
+pub(super) fn after(seconds: u64) -> Timestamp {
     START.plus(Span::from_secs(seconds))
 }
 
 /// A small world to render.
-struct World {
+pub(super) struct World {
     names: Names,
-    families: Families,
+    pub(super) families: Families,
     sources: Vec<SourceView>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut world =
             Self { names: Names::new(LabelPolicy::default()), families: Families::new(10), sources: Vec::new() };
         world.source("prod", "hcompany", true);
@@ -37,13 +37,11 @@ impl World {
             name: name.into(),
             platform: platform.into(),
             attached,
-            limits: Limits::default(),
-            active: 0,
-            settled: 0,
+            ..SourceView::default()
         });
     }
 
-    fn key(&mut self, source: u16, agent: &str, labels: &[&str]) -> SeriesKey {
+    pub(super) fn key(&mut self, source: u16, agent: &str, labels: &[&str]) -> SeriesKey {
         let mut name = |text: &str| if text.is_empty() { Names::NONE } else { self.names.foreign(text) };
         let agent = name(agent);
         let mut ids = [Names::NONE; 2];
@@ -53,12 +51,12 @@ impl World {
         SeriesKey { source: SourceIx(source), agent, labels: ids }
     }
 
-    fn add(&mut self, metric: Metric, agent: &str, labels: &[&str], amount: u64, born: Timestamp) {
+    pub(super) fn add(&mut self, metric: Metric, agent: &str, labels: &[&str], amount: u64, born: Timestamp) {
         let key = self.key(0, agent, labels);
         self.families.add(metric, key, amount, born);
     }
 
-    fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             names: self.names.texts(),
             families: self.families.share(),
@@ -85,7 +83,7 @@ fn samples<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
 
 const NASTY: &str = "say \"hi\"\\now\n🦀 ünï";
 
-fn golden_world() -> World {
+pub(super) fn golden_world() -> World {
     let mut world = World::new();
     world.add(Metric::Sessions, NASTY, &["running"], 3, START);
     world.add(Metric::Sessions, "plain", &["idle"], 0, START);
@@ -93,7 +91,7 @@ fn golden_world() -> World {
     world.add(Metric::Cost, "plain", &["gpt \\ 5", "platform"], 12_005_844_100, START);
     let key = world.key(0, "plain", &["search"]);
     for millis in [40, 50, 51, 700_000] {
-        world.families.observe(Metric::ToolCallDuration, key, Span::from_micros(millis * 1000), START);
+        world.families.observe(Metric::ToolCallDuration, key, millis * 1000, START, None);
     }
     let key = world.key(0, "plain", &["completed"]);
     world.families.raise(Metric::LastFinished, key, START.plus(Span::from_micros(120)), START);
@@ -143,7 +141,7 @@ fn new_series_are_held_at_zero() {
     world.add(Metric::Cost, "new", &["m", "platform"], 6, after(100));
     world.add(Metric::Sessions, "new", &["idle"], 7, after(100));
     let key = world.key(0, "new", &[]);
-    world.families.observe(Metric::SessionQueue, key, Span::from_secs(3), after(100));
+    world.families.observe(Metric::SessionQueue, key, 3_000_000, after(100), None);
 
     let during = world.render(Format::Text, after(129));
     assert_eq!(samples(&during, "agent_steps_total{").len(), 2);

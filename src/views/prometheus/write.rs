@@ -2,17 +2,26 @@
 
 use std::io::Write;
 
-use super::Format;
+use crate::projection::{Example, Measure};
 use crate::views::catalog::{Row, Type};
 
+/// Which of the two text formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// The Prometheus text format, version 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
 /// The lines about a family, before its first sample.
-pub(super) fn head(out: &mut Vec<u8>, row: &Row, format: Format) {
-    match format {
-        Format::Text => {
+pub(super) fn head(out: &mut Vec<u8>, row: &Row, dialect: Dialect) {
+    match dialect {
+        Dialect::Text => {
             meta(out, b"HELP", row.name, |out| text_help(out, row.help));
             meta(out, b"TYPE", row.name, |out| out.extend_from_slice(row.kind.as_str().as_bytes()));
         }
-        Format::OpenMetrics => {
+        Dialect::OpenMetrics => {
             let family = row.family_name();
             meta(out, b"TYPE", family, |out| out.extend_from_slice(row.kind.as_str().as_bytes()));
             if let Some(unit) = row.declared_unit() {
@@ -24,15 +33,15 @@ pub(super) fn head(out: &mut Vec<u8>, row: &Row, format: Format) {
 }
 
 /// The lines about a family that the catalogue does not know.
-pub(super) fn foreign_head(out: &mut Vec<u8>, name: &str, kind: Type, help: &str, format: Format) {
-    let family = match (format, kind) {
-        (Format::OpenMetrics, Type::Counter) => name.strip_suffix("_total").unwrap_or(name),
+pub(super) fn foreign_head(out: &mut Vec<u8>, name: &str, kind: Type, help: &str, dialect: Dialect) {
+    let family = match (dialect, kind) {
+        (Dialect::OpenMetrics, Type::Counter) => name.strip_suffix("_total").unwrap_or(name),
         _ => name,
     };
     meta(out, b"TYPE", family, |out| out.extend_from_slice(kind.as_str().as_bytes()));
-    meta(out, b"HELP", family, |out| match format {
-        Format::Text => text_help(out, help),
-        Format::OpenMetrics => quoted(out, help),
+    meta(out, b"HELP", family, |out| match dialect {
+        Dialect::Text => text_help(out, help),
+        Dialect::OpenMetrics => quoted(out, help),
     });
 }
 
@@ -117,8 +126,13 @@ pub(super) fn bound(seconds: f64) -> Vec<u8> {
 
 /// A whole number and the end of the line.
 pub(super) fn count(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    bare_count(out, value);
     out.push(b'\n');
+}
+
+/// A whole number behind which something follows.
+pub(super) fn bare_count(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// A whole number that may be negative and the end of the line.
@@ -127,8 +141,23 @@ pub(super) fn whole(out: &mut Vec<u8>, value: i64) {
     out.push(b'\n');
 }
 
+/// What OpenMetrics has behind the value of a bucket: where one of its observations can be looked at.
+pub(super) fn exemplar(out: &mut Vec<u8>, example: Example, measure: Measure) {
+    let context = example.exemplar.context;
+    write!(out, " # {{trace_id=\"{}\",span_id=\"{}\"}} ", context.trace, context.span)
+        .expect("a vector takes everything");
+    bare_decimal(out, example.value, measure.digits());
+    out.push(b' ');
+    bare_decimal(out, u64::try_from(example.exemplar.at.micros()).unwrap_or(0), Measure::Duration.digits());
+}
+
 /// `value` divided by ten to the power of `digits`, exactly, and the end of the line.
 pub(super) fn decimal(out: &mut Vec<u8>, value: u64, digits: u32) {
+    bare_decimal(out, value, digits);
+    out.push(b'\n');
+}
+
+fn bare_decimal(out: &mut Vec<u8>, value: u64, digits: u32) {
     let unit = 10u64.pow(digits);
     out.extend_from_slice(itoa::Buffer::new().format(value / unit).as_bytes());
     let mut rest = value % unit;
@@ -144,7 +173,6 @@ pub(super) fn decimal(out: &mut Vec<u8>, value: u64, digits: u32) {
         out.extend(std::iter::repeat_n(b'0', digits - text.len()));
         out.extend_from_slice(text.as_bytes());
     }
-    out.push(b'\n');
 }
 
 /// A floating number: the shortest text that reads back as the same one, with an exponent only where it would be long.

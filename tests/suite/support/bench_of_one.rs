@@ -1,10 +1,11 @@
 //! One source in virtual time: the real poller, jobs, fold and journal, against a simulator without sockets.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_session_exporter::domain::{Clock, Receipt, Report, SourceIx, Span, Timestamp};
+use agent_session_exporter::domain::{Clock, Receipt, Report, SessionNo, SourceIx, Span, Timestamp};
 use agent_session_exporter::ingest::limiter::Limiter;
 use agent_session_exporter::ingest::platforms::{Account, Descriptor, everruns, hcompany};
 use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Pass, Poller, Witness};
@@ -12,7 +13,7 @@ use agent_session_exporter::ingest::schedule::Rhythm;
 use agent_session_exporter::ingest::transport::{Answer, Answering, Transport, TransportError};
 use agent_session_exporter::ingest::{Failure, Request};
 use agent_session_exporter::journal::Journal;
-use agent_session_exporter::projection::{LabelPolicy, Snapshot, SourceRecord, State, broken_invariants};
+use agent_session_exporter::projection::{LabelPolicy, Session, Snapshot, SourceRecord, State, broken_invariants};
 use agent_session_exporter::simulator::{self, SimulateOptions, Simulator, Site, World};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -167,6 +168,8 @@ pub struct Bench<W: Site = World> {
     platform: &'static Descriptor,
     /// The platform's own settings that are not what they are by default.
     pub settings: Vec<(&'static str, String)>,
+    /// Traces are wanted.
+    pub traces: bool,
 }
 
 impl Bench {
@@ -207,6 +210,7 @@ impl<W: Site> Bench<W> {
             source,
             platform,
             settings: Vec::new(),
+            traces: false,
         }
     }
 
@@ -253,7 +257,7 @@ impl<W: Site> Bench<W> {
     }
 
     fn poller(&self) -> Poller {
-        let mut account = Account::new(self.count_from);
+        let mut account = Account { traces: self.traces, ..Account::new(self.count_from) };
         for setting in self.platform.settings {
             account.settings.insert(setting.key, setting.default.to_owned());
         }
@@ -291,6 +295,13 @@ impl<W: Site> Bench<W> {
     /// One complete pass.
     pub async fn poll_once(&self) -> Pass {
         self.poller().run(Self::rhythm(), true, CancellationToken::new()).await
+    }
+
+    /// Each session that is stored, with the one that started it.
+    pub fn parents(&self) -> BTreeMap<String, Option<String>> {
+        let read = |no| self.ledger.journal.session(SessionNo(no)).expect("a sound journal");
+        let told = |session: Session| (session.id.to_string(), session.parent.map(|parent| parent.to_string()));
+        (0..).map_while(read).map(told).collect()
     }
 
     pub fn requests(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Plays drawn lives into a real state and journal, and tells what came of it in texts that do not depend on order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent_session_exporter::domain::{
     DISCOVERED, Event, Fact, Item, Mark, NameId, Report, Row, SessionId, SessionNo, Sighting, SourceIx, Status,
@@ -9,7 +9,8 @@ use agent_session_exporter::domain::{
 use agent_session_exporter::ingest::platforms::Descriptor;
 use agent_session_exporter::journal::Journal;
 use agent_session_exporter::projection::{
-    Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, broken_invariants,
+    Distribution, Families, Family, Kind, LabelPolicy, Metric, Session, SourceRecord, State, TraceSpan,
+    broken_invariants,
 };
 use proptest::prelude::ProptestConfig;
 use proptest::sample::Index;
@@ -58,6 +59,7 @@ impl Folding {
                 count_from: lives.count_from[source],
             });
             state.attach(ix, lives.platform.capabilities, None);
+            state.trace(ix, Some("platform.example".into()));
             sources[source] = ix;
         }
         let mut folding =
@@ -89,7 +91,7 @@ impl Folding {
         match &life.acts[act] {
             Act::Row(sighting) => self.told_once(life, act, row_of(life, turn, act, *sighting), manner),
             Act::Beside(event) => {
-                self.told_once(life, act, Item::Beside { id, events: vec![event.clone()] }, manner);
+                self.told_once(life, act, Item::Beside { id, events: vec![Event::clone(event)] }, manner);
             }
             Act::Gone => self.told_once(life, act, Item::Gone { id, mark: None }, manner),
             Act::ReadUpTo => {
@@ -211,6 +213,7 @@ impl Folding {
         self.state = self.journal.load(at(0)).expect("the journal is whole");
         for &ix in &self.sources {
             self.state.attach(ix, self.platform.capabilities, None);
+            self.state.trace(ix, Some("platform.example".into()));
         }
     }
 
@@ -275,6 +278,24 @@ impl Folding {
         self.state.active_sessions().map(|(no, session)| (no, session.clone())).collect()
     }
 
+    /// Every span that was told.
+    pub fn spans(&self) -> Vec<TraceSpan> {
+        let waiting = self.journal.outbox().expect("a readable journal");
+        let (spans, _) = self.journal.waiting_spans(waiting.clone(), usize::MAX).expect("a readable journal");
+        assert_eq!(spans.len() as u64, waiting.end - waiting.start);
+        spans
+    }
+
+    /// The same, in texts, whichever was told first.
+    pub fn told_spans(&self) -> BTreeSet<String> {
+        let spans = self.spans();
+        let texts = spans.iter().map(|span| {
+            let source = &self.state.source(span.source).name;
+            self.named(format!("{source}: {:?}", TraceSpan { source: SourceIx(0), ..span.clone() }))
+        });
+        texts.collect()
+    }
+
     fn record(&self, no: SessionNo) -> Session {
         self.journal.session(no).expect("a readable journal").expect("it was listed")
     }
@@ -286,7 +307,11 @@ impl Folding {
         (session.listing, session.doubted, session.bookmark) = (None, None, None);
         let source = self.state.source(session.source).name.clone();
         session.source = SourceIx(0);
-        let mut text = format!("{source}: {session:?}");
+        self.named(format!("{source}: {session:?}"))
+    }
+
+    /// With names in place of their numbers.
+    fn named(&self, mut text: String) -> String {
         while let Some(start) = text.find("NameId(") {
             let end = start + text[start..].find(')').expect("it is closed");
             let id: u32 = text[start + "NameId(".len()..end].parse().expect("a number");
@@ -357,7 +382,13 @@ fn numbers(state: &State, families: &Families, only_stored: bool) -> Numbers {
     for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored() || !only_stored) {
         let family = families.family(metric);
         for (index, head) in family.heads().iter().enumerate() {
-            let values = family.values(index).to_vec();
+            let mut values = family.values(index).to_vec();
+            if let Some(native) = family.distribution(index).map(Distribution::native) {
+                values.push(native.zero());
+                // Signs do not matter here, only that equal buckets are equal numbers.
+                let buckets = native.buckets();
+                values.extend(buckets.flat_map(|(bucket, count)| [u64::from(bucket.cast_unsigned()), count]));
+            }
             if values.iter().all(|value| *value == 0) {
                 continue;
             }

@@ -13,10 +13,11 @@ use smol_str::{SmolStr, format_smolstr};
 
 /// What the poller learns of a session in one answer.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a life is a handful of them")]
 pub enum Act {
     Row(Sighting),
     Page(Vec<Event<SmolStr>>),
-    Beside(Event<SmolStr>),
+    Beside(Box<Event<SmolStr>>),
     Lose(u64),
     ReadUpTo,
     /// Read to its end and shown at rest, with what the platform says that it used.
@@ -143,7 +144,7 @@ fn acts(absurd: bool) -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         2 => sighting().prop_map(Act::Row),
         8 => vec(event(stream_fact(absurd), absurd), 0..8).prop_map(Act::Page),
-        3 => event(beside_fact(absurd), absurd).prop_map(Act::Beside),
+        3 => event(beside_fact(absurd), absurd).prop_map(|event| Act::Beside(Box::new(event))),
         1 => lost(absurd).prop_map(Act::Lose),
         3 => Just(Act::ReadUpTo),
         1 => Just(Act::Gone),

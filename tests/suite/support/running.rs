@@ -9,7 +9,7 @@ use agent_session_exporter::domain::{
     Clock, Ending, Event, Fact, Item, Mark, ModelUsage, Report, Row, SessionId, Sighting, SourceIx, Span, Status,
     Timestamp, Tokens, ToolCall, Usage,
 };
-use agent_session_exporter::engine::{Attached, Engine, EngineHandle, Entrant, Observer};
+use agent_session_exporter::engine::{Attached, Engine, EngineHandle, Entrant, Keep, Observer};
 use agent_session_exporter::ingest::platforms::hcompany;
 use agent_session_exporter::journal::{CommitStats, Journal, JournalError};
 use agent_session_exporter::projection::{Metric, Snapshot, SourceRecord};
@@ -70,7 +70,8 @@ impl Running {
         clock.set(at(0));
         let observer = Box::new(seen.clone());
         let (engine, handle, shown) =
-            Engine::open(journal, Arc::new(clock.clone()), observer, retention).expect("a readable journal");
+            Engine::open(journal, Arc::new(clock.clone()), observer, Keep { sessions: retention, spans: None })
+                .expect("a readable journal");
         let thread = std::thread::spawn(|| engine.run());
         Self { handle, shown, clock, seen, thread }
     }
@@ -84,7 +85,7 @@ impl Running {
             count_from: Timestamp::default(),
         };
         let capabilities = hcompany::DESCRIPTOR.capabilities;
-        let entrant = Entrant { record, capabilities, abandon_turns_after: None };
+        let entrant = Entrant { record, capabilities, abandon_turns_after: None, traced: None };
         self.handle.attach(entrant).await.expect("the engine is at work")
     }
 

@@ -102,6 +102,7 @@ fn listed(raw: &RawValue) -> Option<Listed> {
         Some(_) => session.forked_from_sequence.unwrap_or(COPIED_UNTIL_BORN),
         None => 0,
     };
+    row.parent = session.parent_session_id.0.map(|id| SessionId::new(&id.0));
     Some(Listed { row, agent_id: session.agent_id.map(|id| SmolStr::new(id.0)), updated_at })
 }
 
@@ -135,4 +136,24 @@ fn mark(status: &str, updated_at: Option<Timestamp>, tokens: Option<u64>, events
     bytes.extend_from_slice(&events.unwrap_or(u64::MAX).to_le_bytes());
     bytes.extend_from_slice(status.as_bytes());
     Mark(xxh3_64(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_another_one_started_says_so() {
+        let parent_of = |parent: &str| {
+            let row = format!(
+                r#"{{"id":"session_2","status":"idle","created_at":"2026-11-22T05:42:40Z","parent_session_id":{parent}}}"#
+            );
+            let page = list(&Bytes::from(format!(r#"{{"data":[{row}]}}"#))).unwrap();
+            page.rows[0].row.parent.clone()
+        };
+        assert_eq!(parent_of(r#""session_1""#), Some(SessionId::new("session_1")));
+        for nothing in ["null", "7", "{}"] {
+            assert_eq!(parent_of(nothing), None, "{nothing}");
+        }
+    }
 }

@@ -7,8 +7,10 @@ use super::wire::{
     Envelope, Generation, Model, Output, Place, Reason, ToolCall, ToolCompleted, ToolStarted, Turn, Usage,
 };
 use crate::domain::{
-    CallId, Event, Fact, ModelCall, NanoUsd, Span, Status, Timestamp, Tokens, TurnKey, TurnOutcome, Usage as Used,
+    CallId, Event, Fact, Finish, ModelCall, NanoUsd, Span, SpanId, Status, Timestamp, Tokens, TurnKey, TurnOutcome,
+    Usage as Used,
 };
+use crate::ingest::platforms::text::{Maybe, Text};
 
 /// What can be wrong with an event, as the label `reason` says it.
 pub(super) const REASONS: &[&str] = &["envelope", "timestamp", "payload"];
@@ -111,18 +113,28 @@ fn fact(envelope: &Envelope<'_>) -> Option<Fact<SmolStr>> {
         }
         "turn.sealed" => ended(TurnOutcome::Failed, |turn| Some(error_code(turn.reason.as_ref().map(|it| &*it.0))))?,
         "turn.cancelled" => ended(TurnOutcome::Interrupted, |_| None)?,
-        "reason.started" => Fact::ReasoningStarted { model: thinking_model(&payload(envelope)?), span: None },
-        "reason.completed" => Fact::ReasoningEnded(reasoning(&payload(envelope)?)),
-        "llm.generation" => Fact::ModelCalled(generation(&payload(envelope)?)),
+        "reason.started" => {
+            Fact::ReasoningStarted { model: thinking_model(&payload(envelope)?), span: own_span(envelope) }
+        }
+        "reason.completed" => {
+            Fact::ReasoningEnded(ModelCall { span: own_span(envelope), ..reasoning(&payload(envelope)?) })
+        }
+        "llm.generation" => {
+            Fact::ModelCalled(ModelCall { span: own_span(envelope), ..generation(&payload(envelope)?) })
+        }
         "output.message.started" | "output.message.completed" | "message.agent" => {
             writing_model(&payload(envelope)?).map_or(Fact::Noted, Fact::ModelNamed)
         }
+        "act.started" => Fact::ActStarted(own_span(envelope)),
+        "act.completed" => Fact::ActEnded,
         "tool.started" | "tool.call_started" => {
-            Fact::ToolStarted(tool_call(&payload::<ToolStarted<'_>>(envelope)?.tool_call))
+            let call = tool_call(&payload::<ToolStarted<'_>>(envelope)?.tool_call);
+            Fact::ToolStarted(crate::domain::ToolCall { span: own_span(envelope), ..call })
         }
-        "tool.completed" | "tool.call_completed" => tool_ended(&payload(envelope)?),
+        "tool.completed" | "tool.call_completed" => tool_ended(&payload(envelope)?, own_span(envelope)),
         "input.message" | "message.user" => Fact::Message,
-        "context.compaction.failed" | "output.message.replaced" => Fact::LoopError,
+        // The first stands for one more attempt after a provider refused.
+        "reason.recovered" | "context.compaction.failed" | "output.message.replaced" => Fact::LoopError,
         kind if is_known(kind) => Fact::Noted,
         _ => Fact::Unknown,
     })
@@ -169,6 +181,15 @@ fn payload<'a, T: serde::Deserialize<'a>>(envelope: &Envelope<'a>) -> Option<T> 
     serde_json::from_str(envelope.data?.get()).ok()
 }
 
+/// The platform's own name of the span that the event begins, ends or is.
+fn own_span(envelope: &Envelope<'_>) -> Option<SpanId> {
+    SpanId::of_uuid(said(&envelope.context.0.as_ref()?.span_id)?)
+}
+
+fn said<'a>(text: &'a Maybe<Text<'_>>) -> Option<&'a str> {
+    text.0.as_ref().map(|text| &*text.0)
+}
+
 fn turn_key(turn: &Turn<'_>) -> Option<TurnKey> {
     turn.turn_id.as_ref().map(|id| TurnKey::new(&id.0))
 }
@@ -198,7 +219,6 @@ fn reasoning(reason: &Reason<'_>) -> ModelCall<SmolStr> {
         usage,
         estimated,
         took: span(reason.duration_ms),
-        first_token: None,
         error: failure(reason.success),
         ..ModelCall::default()
     }
@@ -207,14 +227,24 @@ fn reasoning(reason: &Reason<'_>) -> ModelCall<SmolStr> {
 fn generation(generation: &Generation<'_>) -> ModelCall<SmolStr> {
     let metadata = &generation.metadata;
     let (usage, estimated) = used(metadata.usage.unwrap_or_default());
+    let model = metadata.model.as_ref().map(|model| SmolStr::new(&model.0));
+    let answered_by = said(&metadata.response_model).filter(|name| model.as_deref() != Some(*name)).map(SmolStr::new);
+    let finish = metadata.finish_reasons.0.as_ref().and_then(|reasons| {
+        let first: Text<'_> = serde_json::from_str(reasons.first()?.get()).ok()?;
+        Some(Finish::from_wire(&first.0))
+    });
     ModelCall {
-        model: metadata.model.as_ref().map(|model| SmolStr::new(&model.0)),
+        model,
         usage,
         estimated,
         took: span(metadata.duration_ms),
         first_token: span(metadata.time_to_first_token_ms),
         error: failure(metadata.success),
-        ..ModelCall::default()
+        provider: said(&metadata.provider).map(SmolStr::new),
+        answered_by,
+        answer: said(&metadata.response_id).map(CallId::new),
+        finish,
+        span: None,
     }
 }
 
@@ -249,9 +279,9 @@ fn tool_call(call: &ToolCall<'_>) -> crate::domain::ToolCall<SmolStr> {
     crate::domain::ToolCall { tool: SmolStr::new(&call.name.0), id, span: None }
 }
 
-fn tool_ended(data: &ToolCompleted<'_>) -> Fact<SmolStr> {
+fn tool_ended(data: &ToolCompleted<'_>, span_id: Option<SpanId>) -> Fact<SmolStr> {
     let id = data.tool_call_id.as_ref().map(|id| CallId::new(&id.0));
-    let call = crate::domain::ToolCall { tool: SmolStr::new(&data.tool_name.0), id, span: None };
+    let call = crate::domain::ToolCall { tool: SmolStr::new(&data.tool_name.0), id, span: span_id };
     let status = data.status.as_ref().map(|status| &*status.0);
     let succeeded = data.success.unwrap_or(status == Some("success"));
     let error = (!succeeded)
@@ -266,122 +296,4 @@ fn span(milliseconds: Option<f64>) -> Option<Span> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RECEIVED: Timestamp = Timestamp::from_micros(1_795_999_999_000_000);
-
-    fn decoded(events: &[&str]) -> (Vec<Placed>, usize) {
-        let rows: Vec<&RawValue> = events.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect();
-        decode(&rows, RECEIVED)
-    }
-
-    /// What one event of this type and content becomes.
-    fn fact_of(kind: &str, data: &str) -> Fact<SmolStr> {
-        let event = format!(r#"{{"sequence":1,"type":"{kind}","ts":"2026-11-22T05:42:40Z","data":{data}}}"#);
-        decoded(&[&event]).0.remove(0).event.fact
-    }
-
-    #[test]
-    fn durations_are_known_or_not_but_never_nonsense() {
-        for (text, expected) in
-            [("265", Some(265_000)), ("0.5", Some(500)), ("0", Some(0)), ("-1", None), ("1e300", None), ("null", None)]
-        {
-            let data = format!(r#"{{"turn_id":"t","duration_ms":{text}}}"#);
-            let Fact::TurnEnded { took, .. } = fact_of("turn.completed", &data) else { panic!("{text}") };
-            assert_eq!(took, expected.map(Span::from_micros), "{text}");
-        }
-        let Fact::TurnEnded { took: None, .. } = fact_of("turn.completed", "{}") else { panic!("none was given") };
-        assert_eq!(fact_of("turn.completed", r#"{"duration_ms":"long"}"#), Fact::Undecoded("payload".into()));
-    }
-
-    #[test]
-    fn error_codes_are_a_closed_set() {
-        let code = |data: &str| match fact_of("turn.failed", data) {
-            Fact::TurnEnded { outcome: TurnOutcome::Failed, error: Some(error), .. } => error,
-            fact => panic!("{fact:?}"),
-        };
-        assert_eq!(code(r#"{"error_code":"provider_quota_exhausted"}"#), "provider_quota_exhausted");
-        for unknown in
-            [r#"{"error_code":"key sk-123 refused"}"#, r#"{"error_code":""}"#, r#"{"error_code":null}"#, "{}"]
-        {
-            assert_eq!(code(unknown), "other", "{unknown}");
-        }
-        let sealed = fact_of("turn.sealed", r#"{"reason":"no_progress"}"#);
-        assert!(matches!(sealed, Fact::TurnEnded { error: Some(error), .. } if error == "no_progress"));
-        let Fact::ToolEnded { error: Some(error), .. } =
-            fact_of("tool.completed", r#"{"tool_name":"t","success":false,"status":"boom"}"#)
-        else {
-            panic!("it failed")
-        };
-        assert_eq!(error, "error");
-    }
-
-    #[test]
-    fn without_a_place_in_the_stream_an_event_is_none_of_it() {
-        let (placed, without) = decoded(&[
-            r#"{"type":"input.message"}"#,
-            r#"{"type":"input.message","sequence":null}"#,
-            r#"{"type":"input.message","sequence":0}"#,
-            r#"{"type":"input.message","sequence":-1}"#,
-            r#"{"type":"input.message","sequence":1.5}"#,
-            r#"{"type":"input.message","sequence":"2"}"#,
-            r#"{"type":"input.message","sequence":4294967296}"#,
-            r#"{"type":"input.message","sequence":99999999999999999999}"#,
-            r#"{"type":"input.message","sequence":4294967295}"#,
-            "null",
-            "7",
-        ]);
-        assert_eq!((placed.len(), without), (1, 10));
-        assert_eq!(placed[0].position, 4_294_967_294);
-    }
-
-    #[test]
-    fn events_come_in_order_and_once() {
-        let event = |sequence: u32, kind: &str| {
-            format!(
-                r#"{{"sequence":{sequence},"id":"e{sequence}","type":"{kind}","ts":"2026-11-22T05:42:40Z","data":{{}}}}"#
-            )
-        };
-        let events =
-            [event(3, "session.idled"), event(1, "input.message"), event(3, "input.message"), event(2, "new.type")];
-        let (placed, without) = decoded(&events.each_ref().map(String::as_str));
-        let told: Vec<_> = placed.iter().map(|placed| (placed.position, placed.event.fact.clone())).collect();
-        assert_eq!(told, [(0, Fact::Message), (1, Fact::Unknown), (2, Fact::Became(Status::Idle))]);
-        assert_eq!(without, 0);
-    }
-
-    #[test]
-    fn an_event_that_makes_no_sense_keeps_its_place_and_takes_a_time_from_its_neighbour() {
-        let (placed, _) = decoded(&[
-            r#"{"sequence":1,"type":"input.message","ts":"yesterday"}"#,
-            r#"{"sequence":2,"type":"input.message","ts":"2026-11-22T05:42:40.1234567Z"}"#,
-            r#"{"sequence":3,"type":7}"#,
-            r#"{"sequence":4,"type":"tool.started","ts":"2026-11-22T05:42:41Z","data":{"tool_call":null}}"#,
-        ]);
-        let reasons: Vec<_> = placed.iter().map(|placed| placed.event.fact.clone()).collect();
-        let undecoded = |reason: &'static str| Fact::Undecoded(SmolStr::new_static(reason));
-        assert_eq!(reasons, [undecoded("timestamp"), Fact::Message, undecoded("envelope"), undecoded("payload")]);
-        assert_eq!(placed[0].event.at, RECEIVED);
-        assert_eq!(placed[2].event.at, placed[1].event.at);
-    }
-
-    #[test]
-    fn prompts_contain_what_was_cached_and_prices_say_where_they_are_from() {
-        let call = |usage: &str| match fact_of("llm.generation", &format!(r#"{{"metadata":{{"usage":{usage}}}}}"#)) {
-            Fact::ModelCalled(call) => call,
-            fact => panic!("{fact:?}"),
-        };
-        let call_of_all = call(
-            r#"{"input_tokens":58,"output_tokens":17,"cache_read_tokens":58,"cache_creation_tokens":4,
-                "actual_cost_usd":0.5,"estimated_cost_usd":0.25}"#,
-        );
-        let tokens = Tokens { input: 120, cached: 58, cache_write: 4, output: 17, reasoning: 0 };
-        assert_eq!(call_of_all.usage, Used { tokens, cost: Some(NanoUsd(500_000_000)) });
-        assert!(!call_of_all.estimated);
-        let estimated = call(r#"{"actual_cost_usd":-1,"estimated_cost_usd":0.25}"#);
-        assert_eq!((estimated.usage.cost, estimated.estimated), (Some(NanoUsd(250_000_000)), true));
-        let huge = call(r#"{"input_tokens":18446744073709551615,"cache_read_tokens":18446744073709551615}"#);
-        assert_eq!(huge.usage.tokens.input, u64::MAX);
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list,
 pub use events::Placed;
 
 use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked};
-use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnOutcome};
+use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnNames, TurnOutcome};
 use crate::ingest::Job;
 use route::Route;
 use smol_str::SmolStr;
@@ -79,9 +79,10 @@ const CAPABILITIES: Capabilities = Capabilities {
     undecoded_reasons: events::REASONS,
     outcomes: &[TurnOutcome::Completed, TurnOutcome::Failed, TurnOutcome::Interrupted, TurnOutcome::Abandoned],
     verdicts: false,
-    subagents: false,
+    subagents: true,
     queues: false,
     checks_usage: true,
+    turn_names: Some(TurnNames { attribute: "everruns.turn.id", prefix: "turn_" }),
 };
 
 /// The most rows a list gives at once.

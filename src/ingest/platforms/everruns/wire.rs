@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::ingest::platforms::text::Text;
+use crate::ingest::platforms::text::{Maybe, Text};
 
 /// A page of anything. Old servers have lists without `total` and the rest.
 #[derive(Deserialize)]
@@ -40,6 +40,8 @@ pub(super) struct Session<'a> {
     pub forked_from_session_id: Option<Text<'a>>,
     #[serde(default)]
     pub forked_from_sequence: Option<u64>,
+    #[serde(borrow, default)]
+    pub parent_session_id: Maybe<Text<'a>>,
 }
 
 /// An agent.
@@ -91,7 +93,16 @@ pub(super) struct Envelope<'a> {
     #[serde(borrow, default)]
     pub ts: Option<Text<'a>>,
     #[serde(borrow, default)]
+    pub context: Maybe<Context<'a>>,
+    #[serde(borrow, default)]
     pub data: Option<&'a RawValue>,
+}
+
+/// Where an event stands in the platform's own traces.
+#[derive(Deserialize)]
+pub(super) struct Context<'a> {
+    #[serde(borrow, default)]
+    pub span_id: Maybe<Text<'a>>,
 }
 
 /// `turn.*` and `session.*`.
@@ -165,6 +176,15 @@ pub(super) struct GenerationMetadata<'a> {
     pub time_to_first_token_ms: Option<f64>,
     #[serde(default)]
     pub success: Option<bool>,
+    #[serde(borrow, default)]
+    pub provider: Maybe<Text<'a>>,
+    #[serde(borrow, default)]
+    pub response_model: Maybe<Text<'a>>,
+    #[serde(borrow, default)]
+    pub response_id: Maybe<Text<'a>>,
+    /// Mostly one; looked at one by one.
+    #[serde(borrow, default)]
+    pub finish_reasons: Maybe<Vec<&'a RawValue>>,
 }
 
 /// `tool.started`.

@@ -67,6 +67,8 @@ pub struct StatusPage {
     pub ending: Option<Ending<SmolStr>>,
     /// When the session was started, if the document says so.
     pub started_at: Option<Timestamp>,
+    /// The session that started it, if the document says so.
+    pub parent: Option<SessionId>,
 }
 
 fn time(text: Option<&Text<'_>>) -> Option<Timestamp> {
@@ -164,7 +166,10 @@ pub fn status_document(body: &Bytes) -> Result<StatusPage, DecodeError> {
 /// Reads a session on its own.
 pub fn session_document(body: &Bytes) -> Result<StatusPage, DecodeError> {
     let document: wire::SessionDocument<'_> = json(body, "not a session")?;
-    Ok(status_page(document.status, time(document.started_at.as_ref()), time(document.finished_at.as_ref())))
+    let parent = document.request.0.and_then(|request| request.parent_session_id.0);
+    let parent = parent.filter(|id| !id.0.is_empty()).map(|id| SessionId::new(&id.0));
+    let (started_at, finished_at) = (time(document.started_at.as_ref()), time(document.finished_at.as_ref()));
+    Ok(StatusPage { parent, ..status_page(document.status, started_at, finished_at) })
 }
 
 fn status_page(
@@ -188,6 +193,7 @@ fn status_page(
         children: children.iter().map(|id| SessionId::new(&id.0)).collect(),
         ending,
         started_at,
+        parent: None,
     }
 }
 

@@ -71,6 +71,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     subagents: true,
     queues: true,
     checks_usage: false,
+    turn_names: None,
 };
 
 /// The most rows a list gives at once; servers of before refuse more than they allow and say so.
@@ -138,7 +139,7 @@ impl Platform for HCompany {
     }
 
     fn read(&self, due: &Due) -> Box<dyn Job> {
-        Box::new(read::Read::new(due))
+        Box::new(read::Read::new(due, self.account.traces))
     }
 
     fn sweep(&self) -> Box<dyn Job> {

@@ -29,12 +29,19 @@ pub(super) struct Read {
     finished_at: Option<Timestamp>,
     /// An event was given up because it was too large, and none was read since.
     gave_up: bool,
+    /// Who started the session is still to be asked.
+    ask_origin: bool,
+    /// The answer to that made no sense once.
+    odd_origin: bool,
     after_commit: AfterCommit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Changes,
+    /// The whole session before anything is read of it, to learn who started it: what it does belongs to what its parent
+    /// was doing.
+    Origin,
     /// The status of a session from before counting began: the child sessions it has by now are its past.
     Past {
         created_at: Timestamp,
@@ -50,13 +57,15 @@ enum Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterCommit {
     Done,
+    Begin,
     Changes,
     Status,
     History { until: u64, first_at: Option<Timestamp> },
 }
 
 impl Read {
-    pub(super) fn new(due: &Due) -> Self {
+    /// Of a session that was never read, the one that started it is asked for if `traces` are wanted.
+    pub(super) fn new(due: &Due, traces: bool) -> Self {
         Self {
             id: due.id.clone(),
             cursor: due.cursor,
@@ -68,8 +77,25 @@ impl Read {
             started_at: due.started_at,
             finished_at: due.finished_at,
             gave_up: false,
+            ask_origin: traces && due.cursor == 0,
+            odd_origin: false,
             after_commit: AfterCommit::Done,
             due: due.clone(),
+        }
+    }
+
+    /// What has to be known before the stream is read, then the stream.
+    fn begin(&mut self) -> Output {
+        if std::mem::take(&mut self.ask_origin) {
+            self.asked = Asked::Origin;
+            return Output::Fetch(of_session("session", &self.id, "", Vec::new()));
+        }
+        match self.due.adopt.take() {
+            Some(created_at) => {
+                self.asked = Asked::Past { created_at };
+                Output::Fetch(of_session("status", &self.id, "/status", Vec::new()))
+            }
+            None => self.ask_changes(),
         }
     }
 
@@ -112,9 +138,16 @@ impl Read {
 
     fn answered(&mut self, response: Response) -> Output {
         match (self.asked, response.status) {
-            (Asked::Changes | Asked::Status | Asked::Past { .. }, 404 | 410) => {
+            (Asked::Changes | Asked::Status | Asked::Past { .. } | Asked::Origin, 404 | 410) => {
                 self.commit(vec![Item::Gone { id: self.id.clone(), mark: self.due.mark }], AfterCommit::Done)
             }
+            (Asked::Origin, 200) => match decode::session_document(&response.body) {
+                Ok(page) => self.origin(page, response.received_at),
+                Err(error) if !std::mem::replace(&mut self.odd_origin, true) => Output::Again(error.0),
+                Err(_) => self.begin(),
+            },
+            // Only where its spans belong depends on it: nothing that would keep the session from being read.
+            (Asked::Origin, _) => self.begin(),
             (Asked::Past { created_at }, 200) => match decode::status_document(&response.body) {
                 Ok(page) if page.children.is_empty() => self.ask_changes(),
                 Ok(page) => {
@@ -151,6 +184,22 @@ impl Read {
             }
             (_, status) => Output::Done(Finish::Failed(Failure::Status(status))),
         }
+    }
+
+    fn origin(&mut self, page: decode::StatusPage, received_at: Timestamp) -> Output {
+        let mut items: Vec<Item> = self.child_of(page.parent, received_at).into_iter().collect();
+        // The same document tells what the status would.
+        if let Some(created_at) = self.due.adopt.take()
+            && !page.children.is_empty()
+        {
+            items.push(self.beside(created_at, Fact::Children(page.children)));
+        }
+        if items.is_empty() { self.ask_changes() } else { self.commit(items, AfterCommit::Begin) }
+    }
+
+    fn child_of(&self, parent: Option<SessionId>, at: Timestamp) -> Option<Item> {
+        let parent = parent.filter(|parent| *parent != self.id)?;
+        Some(self.beside(at, Fact::ChildOf(parent)))
     }
 
     fn changes(&mut self, page: decode::ChangesPage, received_at: Timestamp) -> Output {
@@ -211,7 +260,7 @@ impl Read {
             }
             return self.commit(vec![self.read_up_to()], AfterCommit::Done);
         };
-        let mut items = Vec::new();
+        let mut items: Vec<Item> = self.child_of(told.parent, received_at).into_iter().collect();
         if let Some(mut ending) = told.ending {
             ending.started_at = ending.started_at.or(self.started_at);
             ending.finished_at = ending.finished_at.or(self.finished_at);
@@ -234,7 +283,8 @@ impl Read {
         // It was taken up again, or the list was ahead of the status: then the list shows it as ended once more.
         let started_at = page.started_at.or(self.started_at);
         let sighting = Sighting { status: page.status, since: received_at, started_at, finished_at: None };
-        let items = vec![self.beside(received_at, Fact::Sighted(sighting)), self.read_up_to()];
+        let mut items: Vec<Item> = self.child_of(page.parent, received_at).into_iter().collect();
+        items.extend([self.beside(received_at, Fact::Sighted(sighting)), self.read_up_to()]);
         self.commit(items, AfterCommit::Done)
     }
 
@@ -278,16 +328,11 @@ impl Job for Read {
 
     fn next(&mut self, input: Input) -> Output {
         match input {
-            Input::Begin => match self.due.adopt {
-                Some(created_at) => {
-                    self.asked = Asked::Past { created_at };
-                    Output::Fetch(of_session("status", &self.id, "/status", Vec::new()))
-                }
-                None => self.ask_changes(),
-            },
+            Input::Begin => self.begin(),
             Input::Response(response) => self.answered(response),
             Input::Committed(_) => match self.after_commit {
                 AfterCommit::Done => Output::Done(Finish::Well),
+                AfterCommit::Begin => self.begin(),
                 AfterCommit::Changes => self.ask_changes(),
                 AfterCommit::Status => self.ask_status(),
                 AfterCommit::History { until, first_at } => self.ask_history(until, first_at),
@@ -298,6 +343,11 @@ impl Job for Read {
             {
                 self.limit = (self.limit / 4).max(1);
                 self.ask_changes()
+            }
+            Input::Failed(Failure::TooLarge(_) | Failure::Transport(_) | Failure::Status(_))
+                if self.asked == Asked::Origin =>
+            {
+                self.begin()
             }
             Input::Failed(Failure::TooLarge(size)) => match self.asked {
                 // A single event that is too large is given up, rather than everything after it; a second one only once

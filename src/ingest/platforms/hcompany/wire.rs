@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::ingest::platforms::text::Text;
+use crate::ingest::platforms::text::{Maybe, Text};
 
 /// A page of anything.
 #[derive(Deserialize)]
@@ -35,15 +35,24 @@ pub(super) struct Summary<'a> {
     pub last_activity_at: Option<Text<'a>>,
 }
 
-/// A session on its own: what its status says, and the times that the status lacks.
+/// A session on its own: what its status says, the times that the status lacks, and who started it.
 #[derive(Deserialize)]
 pub(super) struct SessionDocument<'a> {
+    #[serde(borrow, default)]
+    pub request: Maybe<SessionRequest<'a>>,
     #[serde(borrow)]
     pub status: StatusDocument<'a>,
     #[serde(borrow, default)]
     pub started_at: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub finished_at: Option<Text<'a>>,
+}
+
+/// What was asked for when the session was made; most of it is content.
+#[derive(Deserialize)]
+pub(super) struct SessionRequest<'a> {
+    #[serde(borrow, default)]
+    pub parent_session_id: Maybe<Text<'a>>,
 }
 
 /// A session's status.

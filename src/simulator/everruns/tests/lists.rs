@@ -50,7 +50,7 @@ fn the_mount_point_is_an_option() {
 
 #[test]
 fn pages_are_newest_first_and_clamped() {
-    let world = world(busy());
+    let world = world(SimulateOptions { children_share: 0.0, ..busy() });
     let all = pages(&world, END, LIST, "include_archived=true");
     assert_eq!(all.len(), 130);
     assert!(all.is_sorted_by(|newer, older| text(&newer["created_at"]) >= text(&older["created_at"])));
@@ -75,7 +75,7 @@ fn pages_are_newest_first_and_clamped() {
 
 #[test]
 fn deleted_sessions_shift_pages_and_answer_404() {
-    let world = world(SimulateOptions { page_drift: true, ..busy() });
+    let world = world(SimulateOptions { page_drift: true, children_share: 0.0, ..busy() });
     let before = pages(&world, seconds(60.0), LIST, "include_archived=true");
     let after = pages(&world, END, LIST, "include_archived=true");
     assert!(before.len() == 130 && after.len() < 120, "{}", after.len());
@@ -160,7 +160,7 @@ fn the_oldest_dialects_list_below_agents() {
 
 #[test]
 fn one_status_has_two_spellings() {
-    let world = world(SimulateOptions { sessions: 300, ..busy() });
+    let world = world(SimulateOptions { sessions: 300, children_share: 0.0, ..busy() });
     let rows = pages(&world, END, LIST, "include_archived=true");
     let count = |status: &str| rows.iter().filter(|row| row["status"] == status).count();
     let stats = get(&world, END, "/v1/sessions/stats");

@@ -2,9 +2,11 @@
 
 mod account;
 mod events;
+mod families;
 mod lists;
 mod recount;
 mod shapes;
+mod spans;
 
 use serde_json::Value;
 

@@ -86,7 +86,8 @@ fn everything_that_can_happen_happens() {
     has("a fork", &|row, _| row["forked_from_session_id"].is_string());
     has("archived", &|row, _| row["archived_at"].is_string());
     has("still active", &|row, events| {
-        row["status"] == "active" && !kinds(events[events.len() - 5..].as_ref()).contains(&"session.idled")
+        row["status"] == "active"
+            && !kinds(events[events.len().saturating_sub(5)..].as_ref()).contains(&"session.idled")
     });
     has("waits for ever", &|row, events| {
         row["status"] == "waitingfortoolresults" && events[events.len() - 1]["type"] == "tool.call_requested"

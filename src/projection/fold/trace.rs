@@ -1,0 +1,283 @@
+//! Spans: what is told of work when it is over, from what was kept of it while it went on.
+//!
+//! A span is told where the same work is counted, so traces and totals cannot disagree. What is not counted (the past,
+//! another session's copied head) is not told.
+
+use super::Fold;
+use crate::domain::{ModelCall, NameId, Named, Span, SpanId, SpanNames, Timestamp, TraceContext, TurnOutcome, Verdict};
+use crate::projection::distribution::Exemplar;
+use crate::projection::session::{OpenCall, Session, Turn};
+use crate::projection::span::{ChatWork, TraceSpan, TurnWork, Work};
+use crate::projection::trace::{Answered, Happening, SpanRef, Stretch, TurnRef};
+
+/// The rest of a turn that was given up is a span of its own: its number is the turn's, with this bit.
+const REST: u64 = 1 << 32;
+
+/// Where spans of one session go.
+pub struct Tracer<'a> {
+    /// What they are named after.
+    pub names: SpanNames,
+    /// The turn that the parent session is in, if there is one.
+    pub parent_turn: Option<TraceContext>,
+    /// The spans.
+    pub spans: &'a mut Vec<TraceSpan>,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy)]
+pub(super) struct TurnEnd {
+    pub(super) outcome: TurnOutcome,
+    pub(super) error: Option<NameId>,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) at: Timestamp,
+}
+
+impl TurnEnd {
+    /// Nobody knows how.
+    pub(super) const fn abandoned(at: Timestamp) -> Self {
+        Self { outcome: TurnOutcome::Abandoned, error: None, verdict: None, at }
+    }
+}
+
+/// When and how a piece of work was done.
+struct Times {
+    began: Timestamp,
+    ended: Timestamp,
+    cut_off: bool,
+}
+
+impl Fold<'_> {
+    /// The place of the fact at hand, told from others that begin with the same one.
+    pub(super) fn place(&self, part: usize) -> u64 {
+        self.place.saturating_mul(256).saturating_add(part.min(255) as u64)
+    }
+
+    /// A stretch of work that begins now, in the turn that the session is in.
+    pub(super) fn stretch(&self, session: &Session, of: Named, own: Option<SpanId>, began: Timestamp) -> Stretch {
+        let span = SpanRef::new(of, own, self.place(0));
+        Stretch { span, turn: session.turn().map(|turn| turn.id), began, until: began }
+    }
+
+    /// Tells a span below a turn's; gives where it can be looked at, if it is told.
+    fn tell(
+        &mut self,
+        session: &Session,
+        turn: TurnRef,
+        span: SpanRef,
+        below: Option<SpanRef>,
+        times: Times,
+        work: Work,
+    ) -> Option<Exemplar> {
+        if !self.counts(session, times.ended) {
+            return None;
+        }
+        let tracer = self.tracer.as_mut()?;
+        let own = turn.context(tracer.names);
+        let context = TraceContext { trace: own.trace, span: span.id(tracer.names) };
+        tracer.spans.push(TraceSpan {
+            source: session.source,
+            session: session.id.clone(),
+            agent: session.agent,
+            context,
+            parent: Some(below.map_or(own.span, |below| below.id(tracer.names))),
+            began: times.began.min(times.ended),
+            ended: times.ended,
+            cut_off: times.cut_off,
+            work,
+        });
+        Some(Exemplar { context, at: times.ended })
+    }
+
+    fn tell_stretch(&mut self, session: &Session, stretch: &Stretch, cut_off: bool, work: Work) {
+        let Some(turn) = stretch.turn else { return };
+        let times = Times { began: stretch.began, ended: stretch.until.max(stretch.began), cut_off };
+        // Nothing is observed of it.
+        let _ = self.tell(session, turn, stretch.span, None, times, work);
+    }
+
+    /// A step is over when the next one begins, or its turn ends.
+    pub(super) fn step_over(&mut self, session: &mut Session) {
+        if let Some(step) = session.loop_state.step.take() {
+            self.tell_stretch(session, &step, false, Work::Step);
+        }
+    }
+
+    /// A stretch of thinking is over.
+    pub(super) fn reason_over(
+        &mut self,
+        session: &Session,
+        call: &ModelCall<NameId>,
+        begun: Option<Stretch>,
+        at: Timestamp,
+    ) {
+        let began = |took: Option<Span>| at.minus(took.unwrap_or(Span::ZERO));
+        let stretch = begun.unwrap_or_else(|| self.stretch(session, Named::Reason, call.span, began(call.took)));
+        self.tell_stretch(session, &Stretch { until: at, ..stretch }, false, Work::Reason { error: call.error });
+    }
+
+    pub(super) fn act_started(&mut self, session: &mut Session, own: Option<SpanId>, at: Timestamp) {
+        self.act_cut_off(session, at);
+        session.loop_state.act = Some(self.stretch(session, Named::Act, own, at));
+    }
+
+    pub(super) fn act_ended(&mut self, session: &mut Session, at: Timestamp) {
+        if let Some(act) = session.loop_state.act.take() {
+            self.tell_stretch(session, &Stretch { until: at, ..act }, false, Work::Act);
+        }
+    }
+
+    /// A stretch of thinking whose end was not told, and which goes on no more.
+    pub(super) fn reason_cut_off(&mut self, session: &mut Session, at: Timestamp) {
+        if let Some(reason) = session.loop_state.reasoning.stretch.take() {
+            self.tell_stretch(session, &Stretch { until: at, ..reason }, true, Work::Reason { error: None });
+        }
+    }
+
+    fn act_cut_off(&mut self, session: &mut Session, at: Timestamp) {
+        if let Some(act) = session.loop_state.act.take() {
+            self.tell_stretch(session, &Stretch { until: at, ..act }, true, Work::Act);
+        }
+    }
+
+    /// A model call that was told by itself.
+    pub(super) fn chat_over(
+        &mut self,
+        session: &Session,
+        call: &ModelCall<NameId>,
+        span: SpanRef,
+        at: Timestamp,
+    ) -> Option<Exemplar> {
+        let turn = session.turn()?.id;
+        let reason = session.loop_state.reasoning.stretch.filter(|reason| reason.turn == Some(turn));
+        let began = match (call.took, reason) {
+            (Some(took), _) => at.minus(took),
+            (None, Some(reason)) => reason.began,
+            (None, None) => at,
+        };
+        let work = ChatWork {
+            model: call.model,
+            answered_by: call.answered_by,
+            provider: call.provider,
+            usage: Some(call.usage),
+            estimated: call.estimated,
+            first_token: call.first_token,
+            answer: call.answer.clone(),
+            finish: call.finish,
+            error: call.error,
+        };
+        let times = Times { began, ended: at, cut_off: false };
+        self.tell(session, turn, span, reason.map(|reason| reason.span), times, Work::Chat(Box::new(work)))
+    }
+
+    /// A model's answer of which is known by now what it was, as far as it ever will be.
+    pub(super) fn answer_known(&mut self, session: &Session, answered: &Answered, work: ChatWork) -> Option<Exemplar> {
+        let turn = answered.step.turn?;
+        let times = Times { began: answered.began, ended: answered.ended, cut_off: false };
+        self.tell(session, turn, answered.chat(), Some(answered.step.span), times, Work::Chat(Box::new(work)))
+    }
+
+    /// A tool call is over: when its end is told, or its turn ends.
+    pub(super) fn call_over(
+        &mut self,
+        session: &Session,
+        call: &OpenCall,
+        error: Option<NameId>,
+        at: Timestamp,
+        cut_off: bool,
+    ) -> Option<Exemplar> {
+        let turn = call.turn?;
+        // A call is counted when it begins.
+        if cut_off && !self.counts(session, call.began) {
+            return None;
+        }
+        let times = Times { began: call.began, ended: at, cut_off };
+        let work = Work::Tool { tool: call.tool, call: call.id.clone(), error };
+        self.tell(session, turn, call.span, call.below, times, work)
+    }
+
+    /// Something that happened in the turn that the session is in.
+    pub(super) fn happened(&mut self, session: &mut Session, at: Timestamp, what: Happening) {
+        if let Some(turn) = session.turn_mut() {
+            turn.tally.mark(at, what);
+        }
+    }
+
+    /// A turn is over: what it left open is told as cut off, then the turn itself.
+    pub(super) fn turn_over(&mut self, session: &mut Session, turn: Turn, end: TurnEnd) -> Option<Exemplar> {
+        let is_of = |of: Option<TurnRef>| of == Some(turn.id);
+        if session.loop_state.step.is_some_and(|step| is_of(step.turn)) {
+            self.step_over(session);
+        }
+        if session.loop_state.reasoning.stretch.is_some_and(|reason| is_of(reason.turn)) {
+            self.reason_cut_off(session, end.at);
+        }
+        if session.loop_state.act.is_some_and(|act| is_of(act.turn)) {
+            self.act_cut_off(session, end.at);
+        }
+        for place in 0..session.loop_state.calls.len() {
+            if is_of(session.loop_state.calls[place].turn) {
+                let call = session.loop_state.calls[place].clone();
+                self.call_over(session, &call, None, end.at, true);
+                // Its end may still come and is counted then; its span is told.
+                session.loop_state.calls[place].turn = None;
+            }
+        }
+        let previous = session.last_turn.filter(|last| last.number != turn.id.number);
+        session.last_turn = Some(turn.id);
+        self.tell_turn(session, turn, previous, end)
+    }
+
+    fn tell_turn(
+        &mut self,
+        session: &Session,
+        turn: Turn,
+        previous: Option<TurnRef>,
+        end: TurnEnd,
+    ) -> Option<Exemplar> {
+        if !self.counts(session, end.at) {
+            return None;
+        }
+        let tracer = self.tracer.as_mut()?;
+        let names = tracer.names;
+        let own = turn.id.context(names);
+        let (context, parent, began) = match turn.abandoned {
+            None => (own, turn.id.parent(), turn.began),
+            Some(given_up) => {
+                let rest = names.span(Named::Turn, u64::from(turn.id.number) | REST);
+                (TraceContext { span: rest, ..own }, Some(own.span), given_up)
+            }
+        };
+        let tally = turn.tally;
+        let work = TurnWork {
+            number: turn.id.number,
+            is_named: turn.id.key.is_some(),
+            outcome: end.outcome,
+            error: end.error,
+            verdict: end.verdict,
+            tokens: tally.tokens,
+            cost: tally.cost,
+            estimated: tally.estimated,
+            steps: tally.steps,
+            model_calls: tally.model_calls,
+            tool_calls: tally.tool_calls,
+            tool_failures: tally.tool_failures,
+            marks: tally.marks,
+            more_marks: tally.more_marks,
+            previous: previous.map(|turn| turn.context(names)),
+            parent_turn: tracer.parent_turn.filter(|parent| parent.trace != own.trace),
+            is_rest: turn.abandoned.is_some(),
+        };
+        tracer.spans.push(TraceSpan {
+            source: session.source,
+            session: session.id.clone(),
+            agent: session.agent,
+            context,
+            parent,
+            began: began.min(end.at),
+            ended: end.at,
+            cut_off: end.outcome == TurnOutcome::Abandoned,
+            work: Work::Turn(Box::new(work)),
+        });
+        Some(Exemplar { context, at: end.at })
+    }
+}

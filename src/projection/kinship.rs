@@ -1,0 +1,93 @@
+//! Who started whom, where rows say so: a child learns of its parent, and its parent is told of the child.
+
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::fast::RandomState;
+
+use super::intake::IntakeError;
+use super::session::Session;
+use super::state::State;
+use crate::domain::{Event, Fact, Report, Row, SessionId, SessionNo, SourceIx, Timestamp};
+
+/// Children by parents that no list has shown yet, with when they were created: lists begin with the newest, so most
+/// children are found first.
+pub(super) type Orphans = HashMap<SessionId, BTreeSet<(Timestamp, SessionId)>, RandomState>;
+
+/// Missing parents that are remembered for a source. Of more children the parent is not told, should it turn up: they
+/// are sessions like others, and are missing from its subagents.
+const MOST_MISSING_PARENTS: usize = 10_000;
+
+type Load<'a> = &'a dyn Fn(SessionNo) -> Result<Session, String>;
+
+impl State {
+    /// A session was found: its parent, and children that were found before it.
+    pub(super) fn note_kin(
+        &mut self,
+        report: &Report,
+        row: &Row,
+        no: SessionNo,
+        load: Load<'_>,
+    ) -> Result<(), IntakeError> {
+        self.note_parent(report, row, no, load)?;
+        let source = &mut self.sources[report.source.0 as usize];
+        for (at, child) in source.orphans.remove(&row.id).unwrap_or_default() {
+            self.fold(report, no, [Event { at, fact: Fact::Children(vec![child]) }]);
+        }
+        Ok(())
+    }
+
+    /// The row of a session that is being read says who its parent is, and nobody has said so before.
+    pub(super) fn note_parent(
+        &mut self,
+        report: &Report,
+        row: &Row,
+        no: SessionNo,
+        load: Load<'_>,
+    ) -> Result<(), IntakeError> {
+        let ix = report.source;
+        let Some(parent) = row.parent.as_ref().filter(|parent| **parent != row.id) else { return Ok(()) };
+        if self.sources[ix.0 as usize].active[&no].session.parent.is_some() {
+            return Ok(());
+        }
+        self.fold(report, no, [Event { at: row.created_at, fact: Fact::ChildOf(parent.clone()) }]);
+        let Some(known) = self.sources[ix.0 as usize].known.get(parent).copied() else {
+            self.note_orphan(ix, row);
+            return Ok(());
+        };
+        let was_settled = known.settled || self.sources[ix.0 as usize].active[&known.no].session.progress.settled;
+        let parent = self.activate(ix, parent, load)?;
+        let session = &mut self.sources[ix.0 as usize].active.get_mut(&parent).expect("it is active now").session;
+        // That it has a child does not mean that it moves.
+        session.progress.settled = was_settled;
+        if !session.children.contains(&row.id) {
+            let fact = Fact::Children(vec![row.id.clone()]);
+            self.fold(report, parent, [Event { at: row.created_at, fact }]);
+        }
+        Ok(())
+    }
+
+    /// Remembers a child whose parent was not found yet.
+    pub(super) fn note_orphan(&mut self, ix: SourceIx, row: &Row) {
+        let Some(parent) = &row.parent else { return };
+        self.remember_orphan(ix, parent, row.created_at, &row.id);
+    }
+
+    fn remember_orphan(&mut self, ix: SourceIx, parent: &SessionId, created_at: Timestamp, id: &SessionId) {
+        let source = &mut self.sources[ix.0 as usize];
+        let has_room = source.orphans.len() < MOST_MISSING_PARENTS || source.orphans.contains_key(parent);
+        if has_room && parent != id && !source.known.contains_key(parent) {
+            source.orphans.entry(parent.clone()).or_default().insert((created_at, id.clone()));
+        }
+    }
+
+    /// Finds those again that are still being read; others are found when a list shows them again.
+    pub(super) fn restore_orphans(&mut self) {
+        let children: Vec<(SourceIx, SessionId, Timestamp, SessionId)> = self
+            .active_sessions()
+            .filter_map(|(_, it)| Some((it.source, it.parent.clone()?, it.created_at, it.id.clone())))
+            .collect();
+        for (ix, parent, created_at, id) in children {
+            self.remember_orphan(ix, &parent, created_at, &id);
+        }
+    }
+}
