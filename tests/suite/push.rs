@@ -200,3 +200,42 @@ fn a_collector_that_is_away_or_refuses_holds_up_nothing() {
     });
     assert_eq!(exporter.stop(), Some(0), "it ends all the same");
 }
+
+#[test]
+fn the_exporter_traces_its_own_work_where_that_is_wanted() {
+    let platform =
+        simulate_platform("everruns", &["--sessions=5", "--history=5", "--rate=50", "--speed=500", "--seed=7"]);
+    for protocol in ["http/protobuf", "grpc"] {
+        let collector = Collector::start(busy_at_first);
+        let source = format!(
+            "  - {{name: one, platform: everruns, base_url: \"{}\", api_key: evr_pat_simulated, poll_interval: 1s, \
+             start: beginning, traces: false}}\notlp: {{endpoint: \"{}\", protocol: {protocol}, headers: [\"x-key=planted\"], \
+             self_traces: true, metrics: {{enabled: false}}}}\n",
+            platform.url, collector.url
+        );
+        let mut exporter = Exporter::start(&source);
+        exporter.metrics_until(|page| match scraped(page).keys().any(|name| name.starts_with("agent_turns_started")) {
+            true => Ok(()),
+            false => Err("nothing was read yet".into()),
+        });
+        assert_eq!(exporter.stop(), Some(0), "it sends what is left at its end");
+        collector.received(|received| {
+            let own = |name: &str| {
+                received.spans.iter().filter(|span| span.name == name).map(|span| span.span_id.clone()).collect()
+            };
+            let (polls, requests, commits): (HashSet<_>, HashSet<_>, HashSet<_>) =
+                (own("poll"), own("request"), own("commit"));
+            assert!(!polls.is_empty() && !requests.is_empty() && !commits.is_empty());
+            assert_eq!(polls.len() + requests.len() + commits.len(), received.spans.len(), "each once, and no others");
+            assert!(received.scopes.contains("agent-session-exporter.self"));
+            assert_eq!(received.resource["service.name"], "agent-session-exporter");
+            let mut parents = received.spans.iter().filter(|span| span.name == "request");
+            assert!(parents.any(|span| polls.contains(&span.parent_span_id)), "requests are parts of polls");
+            let told = format!("{:?}", received.spans);
+            assert!(told.contains("IntValue(200)") && told.contains("\"stage\"") && told.contains("\"endpoint\""));
+            for secret in ["http://", "evr_pat", "planted", "/v1/"] {
+                assert!(!told.contains(secret), "{secret} is in {told}");
+            }
+        });
+    }
+}
