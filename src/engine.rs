@@ -147,6 +147,8 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     observer: Box<dyn Observer>,
     keep: Keep,
+    /// What the collector has, as long as that is not committed: a failed commit must not forget it.
+    sent: Option<u64>,
     /// The spans that wait, once what is shown has their names.
     waiting: watch::Sender<Range<u64>>,
     /// Every source of this process, in the order of entry.
@@ -176,6 +178,7 @@ impl Engine {
             clock,
             observer,
             keep,
+            sent: None,
             waiting,
             attached: Vec::new(),
             shown_at: Instant::now(),
@@ -221,7 +224,10 @@ impl Engine {
                     let record = SourceRecord { key_print, ..self.state.source(ix).clone() };
                     self.state.update_source(ix, record);
                 }
-                Command::Sent { before } => self.state.sent(before),
+                Command::Sent { before } => {
+                    self.sent = self.sent.max(Some(before));
+                    self.state.sent(before);
+                }
                 Command::Settle { reply } => settling.push(reply),
                 Command::Report { report, reply } => {
                     if let Some(other) = self.state.counted_twice(&report) {
@@ -256,6 +262,7 @@ impl Engine {
             drop(committing);
             match committed {
                 Ok(stats) => {
+                    self.sent = None;
                     self.state.committed();
                     self.observer.committed(&stats, &self.journal);
                 }
@@ -326,6 +333,7 @@ impl Engine {
                 Ok(state) => {
                     self.state = state;
                     self.state.limit_outbox(self.keep.spans.unwrap_or(u64::MAX));
+                    self.sent.into_iter().for_each(|before| self.state.sent(before));
                     // A source whose first commit failed is not in the file: it is entered again, under the same
                     // number, since its poller knows it by that.
                     for entrant in self.attached.clone() {

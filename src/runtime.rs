@@ -216,7 +216,7 @@ impl Runtime {
         let sending = CancellationToken::new();
         let mut senders = JoinSet::new();
         if let Some(traces) = self.traces {
-            senders.spawn(traces.run(sending.clone()));
+            senders.spawn(send_traces(Arc::new(traces), sending.clone(), self.instruments.clone()));
         }
 
         let mut sources = JoinSet::new();
@@ -281,6 +281,19 @@ impl Runtime {
         }
         outcome?;
         if incomplete.is_empty() { Ok(()) } else { Err(RuntimeError::Incomplete(incomplete.join(", "))) }
+    }
+}
+
+/// Sends spans; after a bug of ours starts over with what waits.
+async fn send_traces(traces: Arc<PushTraces<SpanOutbox>>, stop: CancellationToken, instruments: Instruments) {
+    const TASK: &str = "sender of traces";
+    instruments.register_task(TASK);
+    loop {
+        let (sender, until) = (Arc::clone(&traces), stop.clone());
+        let Err(error) = tokio::spawn(async move { sender.run(until).await }).await else { return };
+        tracing::error!(%error, "sending of traces broke off by a bug; it starts over");
+        instruments.task_restarted(TASK);
+        tokio::time::sleep(RESTART_AFTER).await;
     }
 }
 

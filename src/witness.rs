@@ -158,9 +158,9 @@ impl Outbox for SpanOutbox {
         read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    async fn sent(&self, before: u64) {
+    async fn sent(&self, before: u64) -> bool {
         // An engine that has stopped leaves them to the next process, which sends them again.
-        let _ = self.engine.sent(before).await;
+        self.engine.sent(before).await.is_ok()
     }
 
     async fn settle(&self) {

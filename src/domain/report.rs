@@ -177,6 +177,8 @@ pub struct Due {
     pub tokens: Option<u64>,
     /// What the platform wants to be told to go on at `cursor`.
     pub bookmark: Option<SmolStr>,
+    /// It was put off once already until others were read.
+    pub waited: bool,
 }
 
 /// The engine's answer once a report is durable.
@@ -186,6 +188,8 @@ pub struct Receipt {
     pub due: Vec<Due>,
     /// Rows of sessions that were not known before.
     pub discovered: u64,
+    /// A session was told who started it, and of that one nothing is known yet.
+    pub parent_is_unread: bool,
 }
 
 impl Row {
@@ -221,6 +225,7 @@ impl Due {
             moved: false,
             tokens: None,
             bookmark: None,
+            waited: false,
         }
     }
 }

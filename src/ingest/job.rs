@@ -37,6 +37,8 @@ pub enum Output {
 pub enum Finish {
     /// It did what it was for.
     Well,
+    /// What it needs to know is known when others that wait were read: its session is read after them. Said once only.
+    Later,
     /// It could not.
     Failed(Failure),
 }

@@ -297,12 +297,12 @@ impl Run<'_> {
         let outcome = self.converse(&mut *job).instrument(span).await;
         let now = self.poller.clock.now();
         if matches!(work, Work::Discover) {
-            self.poller.witness.discovered(outcome.as_ref().copied(), now);
+            self.poller.witness.discovered(outcome.as_ref().map(|_| ()), now);
         }
         match outcome {
-            Ok(()) => {
+            Ok(ended) => {
                 self.poller.witness.succeeded(job.stage(), now);
-                Ended::Well
+                ended
             }
             Err(failure) => {
                 tracing::warn!(stage = job.stage(), %failure, "polling failed; it is tried again");
@@ -313,7 +313,7 @@ impl Run<'_> {
         }
     }
 
-    async fn converse(&mut self, job: &mut dyn Job) -> Result<(), Failure> {
+    async fn converse(&mut self, job: &mut dyn Job) -> Result<Ended, Failure> {
         let mut input = Input::Begin;
         let mut asked: Option<(Request, Response)> = None;
         let mut attempts = 0;
@@ -350,7 +350,8 @@ impl Run<'_> {
                     let receipt = self.commit(items, times).await?;
                     input = Input::Committed(receipt);
                 }
-                Output::Done(Finish::Well) => return Ok(()),
+                Output::Done(Finish::Well) => return Ok(Ended::Well),
+                Output::Done(Finish::Later) => return Ok(Ended::Later),
                 Output::Done(Finish::Failed(failure)) => return Err(failure),
             }
         }

@@ -49,6 +49,8 @@ pub enum Work {
 pub enum Ended {
     /// It is done.
     Well,
+    /// It is put off until others were read.
+    Later,
     /// It failed and is to be tried again.
     Failed,
     /// The key was refused.
@@ -199,7 +201,7 @@ impl Schedule {
         if ended == Ended::Refused {
             self.refused_until = now + REFUSED_WAIT;
         }
-        if ended != Ended::Well {
+        if matches!(ended, Ended::Failed | Ended::Refused) {
             self.failures += 1;
         }
         let again = |every: Duration| Some((began + every).max(now));
@@ -216,6 +218,11 @@ impl Schedule {
                 self.reading.remove(&due.id);
                 if ended == Ended::Well {
                     self.retries.remove(&due.id);
+                } else if ended == Ended::Later {
+                    // Behind those that have ended, where a history's parents are.
+                    if self.waiting.insert(due.id.clone(), Due { waited: true, ..due.clone() }).is_none() {
+                        self.ended.push_back(due.id.clone());
+                    }
                 } else {
                     let tries = self.retries.get(&due.id).map_or(0, |(tries, _)| *tries);
                     let wait = (FIRST_RETRY * 2u32.saturating_pow(tries.min(10))).min(LAST_RETRY);
@@ -293,6 +300,19 @@ mod tests {
             schedule.finished(&Work::Read(due("a", false)), Ended::Failed, now, now);
         }
         assert_eq!(waits, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn who_waits_for_others_is_read_after_them_and_waits_once() {
+        let mut schedule = schedule(true);
+        schedule.next(START);
+        schedule.next(START);
+        schedule.offer(due("child", false));
+        schedule.offer(due("parent", true));
+        assert_eq!(schedule.next(START), Some(Work::Read(due("child", false))));
+        schedule.finished(&Work::Read(due("child", false)), Ended::Later, START, START);
+        assert_eq!(schedule.next(START), Some(Work::Read(due("parent", true))));
+        assert_eq!(schedule.next(START), Some(Work::Read(Due { waited: true, ..due("child", false) })));
     }
 
     #[test]

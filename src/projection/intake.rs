@@ -90,6 +90,8 @@ impl State {
                     for event in events {
                         self.beside(report, no, event);
                     }
+                    let tells_parent = events.iter().any(|event| matches!(event.fact, Fact::ChildOf(_)));
+                    receipt.parent_is_unread |= tells_parent && self.parent_is_unread(ix, no);
                 }
                 Item::Skip { id, from, to, before } => {
                     let no = self.activate(ix, id, load)?;
@@ -382,7 +384,7 @@ impl State {
             spans: &mut spans,
         });
         // Where the platform names turns, each has a trace of its own.
-        let joins_parent = !source.capabilities.is_some_and(|it| it.turn_names.is_some());
+        let joins_parent = source.capabilities.is_none_or(|it| it.turn_names.is_none());
         let entry = self.changes.entry(ix, no, session, report.received_at);
         let mut fold = Fold::new(&mut self.families, &self.words, report.received_at).traced(tracer);
         for event in events {

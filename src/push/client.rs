@@ -103,11 +103,24 @@ pub enum Outcome {
         /// From a closed set.
         reason: &'static str,
     },
+    /// Not as it is: a smaller message may be taken.
+    TooLarge,
     /// Never: the same message would be refused again.
     Refused {
         /// From a closed set.
         reason: &'static str,
     },
+}
+
+impl Outcome {
+    /// In a word from a closed set, why the message was not taken; empty if it was.
+    pub const fn refusal(self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "",
+            Self::TooLarge => "too large",
+            Self::Retry { reason, .. } | Self::Refused { reason } => reason,
+        }
+    }
 }
 
 /// A collector, for one signal.

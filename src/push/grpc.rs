@@ -19,7 +19,7 @@ use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Extensions, Request, Response, Status};
 
-use super::client::{Answer, Destination, MOST_ANSWER, Outcome, PushError, Signal, USER_AGENT};
+use super::client::{Answer, Destination, Outcome, PushError, Signal, USER_AGENT};
 use super::failure::{find, reason};
 
 /// A collector, over gRPC.
@@ -61,7 +61,7 @@ impl Grpc {
     }
 
     pub(super) async fn send_metrics(&self, message: ExportMetricsServiceRequest) -> Outcome {
-        let mut client = MetricsServiceClient::new(self.channel()).max_decoding_message_size(MOST_ANSWER);
+        let mut client = MetricsServiceClient::new(self.channel());
         if self.gzip {
             client = client.send_compressed(Gzip).accept_compressed(Gzip);
         }
@@ -69,7 +69,7 @@ impl Grpc {
     }
 
     pub(super) async fn send_traces(&self, message: ExportTraceServiceRequest) -> Outcome {
-        let mut client = TraceServiceClient::new(self.channel()).max_decoding_message_size(MOST_ANSWER);
+        let mut client = TraceServiceClient::new(self.channel());
         if self.gzip {
             client = client.send_compressed(Gzip).accept_compressed(Gzip);
         }
@@ -112,7 +112,7 @@ fn judge(status: &Status) -> Outcome {
         }
         // Without a time to come back it means that there will be no room later either.
         Code::ResourceExhausted if after.is_some() => Outcome::Retry { after, reason: "throttled" },
-        Code::ResourceExhausted => Outcome::Refused { reason: "too large" },
+        Code::ResourceExhausted => Outcome::TooLarge,
         Code::Unauthenticated | Code::PermissionDenied => Outcome::Refused { reason: "not authorized" },
         Code::Unimplemented | Code::NotFound => Outcome::Refused { reason: "not found" },
         Code::Internal | Code::Unknown => Outcome::Refused { reason: "server error" },
@@ -189,10 +189,10 @@ mod tests {
             Unimplemented,
             Internal,
             Unauthenticated,
-            ResourceExhausted,
         ] {
             assert!(matches!(judge(&Status::new(code, "")), Outcome::Refused { .. }), "{code:?}");
         }
+        assert_eq!(judge(&Status::new(ResourceExhausted, "")), Outcome::TooLarge);
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Http {
             300..400 => Outcome::Refused { reason: "redirected" },
             401 | 403 => Outcome::Refused { reason: "not authorized" },
             404 => Outcome::Refused { reason: "not found" },
-            413 => Outcome::Refused { reason: "too large" },
+            413 => Outcome::TooLarge,
             400..500 => Outcome::Refused { reason: "refused" },
             _ => Outcome::Refused { reason: "server error" },
         }

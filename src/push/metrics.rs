@@ -168,7 +168,7 @@ impl Sending<'_> {
             }
             match outcome {
                 Outcome::Accepted { .. } => deltas.taken(),
-                Outcome::Refused { .. } => deltas.refused(),
+                Outcome::TooLarge | Outcome::Refused { .. } => deltas.refused(),
                 Outcome::Retry { .. } => return false,
             }
         }
@@ -197,7 +197,8 @@ impl Sending<'_> {
                     tracing::warn!(rejected, "the collector did not take all metrics");
                 }
             }
-            Outcome::Refused { reason } => {
+            Outcome::TooLarge | Outcome::Refused { .. } => {
+                let reason = outcome.refusal();
                 tracing::warn!(reason, "the collector refused metrics; the next ones are sent all the same");
                 self.instruments.push_failed(SIGNAL, reason);
             }

@@ -87,7 +87,8 @@ impl SpanExporter for Exporter {
                     instruments.pushed(SIGNAL, count.saturating_sub(rejected), rejected);
                     true
                 }
-                Outcome::Refused { reason } => {
+                outcome @ (Outcome::TooLarge | Outcome::Refused { .. }) => {
+                    let reason = outcome.refusal();
                     instruments.push_failed(SIGNAL, reason);
                     false
                 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -27,8 +28,10 @@ const LINGER: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The signal's name, as a label.
 const SIGNAL: &str = Signal::Traces.name();
-/// The one refusal that a smaller message can avoid.
-const TOO_LARGE: &str = "too large";
+/// Larger messages are not tried: over gRPC servers take 4 MiB, unless they are told otherwise.
+const MOST_BYTES: usize = 3 << 20;
+/// A message of this size is not refused for its size, whatever the collector says.
+const SMALL: usize = 64 << 10;
 
 /// Where spans wait, as the sender sees it.
 pub trait Outbox: Send + Sync + 'static {
@@ -42,8 +45,8 @@ pub trait Outbox: Send + Sync + 'static {
         most: usize,
     ) -> impl Future<Output = Result<(Vec<TraceSpan>, u64), String>> + Send;
 
-    /// Takes out everything before this number.
-    fn sent(&self, before: u64) -> impl Future<Output = ()> + Send;
+    /// Takes out everything before this number; `false` if there is nobody any more to do that.
+    fn sent(&self, before: u64) -> impl Future<Output = bool> + Send;
 
     /// Comes back when everything that was committed before shows in [`Outbox::waiting`].
     fn settle(&self) -> impl Future<Output = ()> + Send;
@@ -57,6 +60,14 @@ pub struct PushTraces<O> {
     shown: Arc<ArcSwap<Snapshot>>,
     instruments: Instruments,
     outbox: O,
+}
+
+/// How far sending has come.
+struct Progress {
+    /// Everything before this number was sent by this process.
+    mark: u64,
+    /// Spans in a message: fewer, once one was too large.
+    most: usize,
 }
 
 impl<O: Outbox> PushTraces<O> {
@@ -75,22 +86,22 @@ impl<O: Outbox> PushTraces<O> {
     }
 
     /// Sends until told to stop, and then what is left, for a while.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(&self, shutdown: CancellationToken) {
         let mut waiting = self.outbox.waiting();
-        let mut mark = 0;
+        let mut progress = Progress { mark: 0, most: self.batch };
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = self.send_on(&mut waiting, &mut mark) => return,
+            () = self.send_on(&mut waiting, &mut progress) => return,
         }
         // What was on its way is sent again: whether it arrived nobody can say.
         let deadline = Instant::now() + LAST_WORDS;
         let last = async {
             self.outbox.settle().await;
-            self.send_rest(&waiting, &mut mark, deadline).await;
+            self.send_rest(&waiting, &mut progress, deadline).await;
         };
         // An answer that never comes must not keep the process.
         let _ = timeout(LAST_WORDS, last).await;
-        let left = rest(&waiting, mark);
+        let left = rest(&waiting, progress.mark);
         if !left.is_empty() {
             let spans = left.end - left.start;
             tracing::warn!(spans, "spans did not reach the collector in time; the next run sends them");
@@ -98,38 +109,40 @@ impl<O: Outbox> PushTraces<O> {
     }
 
     /// Sends what waits, and waits for more, until the outbox is gone.
-    async fn send_on(&self, waiting: &mut watch::Receiver<Range<u64>>, mark: &mut u64) {
+    async fn send_on(&self, waiting: &mut watch::Receiver<Range<u64>>, progress: &mut Progress) {
         loop {
             waiting.mark_unchanged();
-            let range = rest(waiting, *mark);
+            let range = rest(waiting, progress.mark);
             if range.is_empty() {
                 if waiting.changed().await.is_err() {
                     return;
                 }
                 continue;
             }
-            if range.end - range.start < self.batch as u64 {
+            if range.end - range.start < progress.most as u64 {
                 sleep(LINGER).await;
             }
-            self.send(rest(waiting, *mark), Patience::default(), mark).await;
-        }
-    }
-
-    async fn send_rest(&self, waiting: &watch::Receiver<Range<u64>>, mark: &mut u64, deadline: Instant) {
-        let patience = Patience { attempts: None, until: Some(deadline) };
-        loop {
-            let range = rest(waiting, *mark);
-            if range.is_empty() || !self.send(range, patience, mark).await {
+            if !self.send(rest(waiting, progress.mark), Patience::default(), progress).await {
                 return;
             }
         }
     }
 
-    /// The next message, until it is taken or refused; moves the mark behind it. `false` if patience has run out.
-    async fn send(&self, range: Range<u64>, patience: Patience, mark: &mut u64) -> bool {
-        let mut most = self.batch;
+    async fn send_rest(&self, waiting: &watch::Receiver<Range<u64>>, progress: &mut Progress, deadline: Instant) {
+        let patience = Patience { attempts: None, until: Some(deadline) };
         loop {
-            let (spans, next) = match self.outbox.read(range.clone(), most).await {
+            let range = rest(waiting, progress.mark);
+            if range.is_empty() || !self.send(range, patience, progress).await {
+                return;
+            }
+        }
+    }
+
+    /// The next message, until it is taken or refused; moves the mark behind it. `false` if there is no use in going on:
+    /// patience has run out, or there is nobody to empty the outbox.
+    async fn send(&self, range: Range<u64>, patience: Patience, progress: &mut Progress) -> bool {
+        loop {
+            let (spans, next) = match self.outbox.read(range.clone(), progress.most).await {
                 Ok(read) => read,
                 Err(error) => {
                     tracing::error!(error, "the outbox cannot be read; it is tried again");
@@ -137,39 +150,49 @@ impl<O: Outbox> PushTraces<O> {
                     return patience.until.is_none_or(|until| Instant::now() < until);
                 }
             };
-            // Loaded after it was told what waits: it knows every name in it.
-            let message = traces(&self.shown.load(), &spans, &self.sender);
-            let count = spans.len() as u64;
-            let failed = |reason| self.instruments.push_failed(SIGNAL, reason);
-            let outcome = match count {
-                0 => Outcome::Accepted { rejected: 0, warned: false },
-                _ => retrying(patience, failed, || self.client.send_traces(&message)).await,
-            };
-            match outcome {
-                Outcome::Accepted { rejected, .. } => {
-                    self.instruments.pushed(SIGNAL, count.saturating_sub(rejected), rejected);
-                    if rejected > 0 {
-                        tracing::warn!(rejected, "the collector did not take all spans of a message");
-                    }
-                }
-                Outcome::Refused { reason: TOO_LARGE } if count > 1 => {
-                    self.instruments.push_failed(SIGNAL, TOO_LARGE);
-                    most = spans.len() / 2;
-                    tracing::debug!(spans = most, "a message was too large for the collector; a smaller one is tried");
+            if !spans.is_empty() {
+                // Loaded after it was told what waits: it knows every name in it.
+                let message = traces(&self.shown.load(), &spans, &self.sender);
+                let size = message.encoded_len();
+                if size > MOST_BYTES && spans.len() > 1 {
+                    progress.most = spans.len() / 2;
                     continue;
                 }
-                Outcome::Refused { reason } => {
-                    tracing::warn!(reason, spans = count, "the collector refused spans for good; they are dropped");
-                    self.instruments.push_failed(SIGNAL, reason);
-                    self.instruments.push_dropped(SIGNAL, "refused", count);
-                    sleep(LINGER).await;
+                let failed = |reason| self.instruments.push_failed(SIGNAL, reason);
+                let outcome = retrying(patience, failed, || self.client.send_traces(&message)).await;
+                if outcome == Outcome::TooLarge && spans.len() > 1 && size > SMALL {
+                    self.instruments.push_failed(SIGNAL, outcome.refusal());
+                    progress.most = spans.len() / 2;
+                    continue;
                 }
-                Outcome::Retry { .. } => return false,
+                if !self.over(outcome, spans.len() as u64).await {
+                    return false;
+                }
             }
-            *mark = next;
-            self.outbox.sent(next).await;
-            return true;
+            progress.mark = next;
+            return self.outbox.sent(next).await;
         }
+    }
+
+    /// Counts what came of a message; `false` if it is still to be sent.
+    async fn over(&self, outcome: Outcome, spans: u64) -> bool {
+        match outcome {
+            Outcome::Accepted { rejected, .. } => {
+                self.instruments.pushed(SIGNAL, spans.saturating_sub(rejected), rejected);
+                if rejected > 0 {
+                    tracing::warn!(rejected, "the collector did not take all spans of a message");
+                }
+                return true;
+            }
+            Outcome::Retry { .. } => return false,
+            Outcome::TooLarge | Outcome::Refused { .. } => {}
+        }
+        let reason = outcome.refusal();
+        tracing::warn!(reason, spans, "the collector refused spans for good; they are dropped");
+        self.instruments.push_failed(SIGNAL, reason);
+        self.instruments.push_dropped(SIGNAL, "refused", spans);
+        sleep(LINGER).await;
+        true
     }
 }
 

@@ -110,15 +110,23 @@ fn a_session_that_is_deleted_is_gone_whichever_way_that_is_said() {
 fn first_reading(due: &Due, traces: bool, session: &Answer) -> (Vec<&'static str>, Session) {
     let (mut state, mut asked) = (state(), Vec::new());
     let account = Account { traces, ..Account::new(Timestamp::from_micros(0)) };
-    let mut job = (hcompany::DESCRIPTOR.connect)(account).read(due);
-    let ended = lead(&mut *job, &mut state, |request| {
-        asked.push(request.endpoint);
-        match request.endpoint {
-            "session" => session.clone(),
-            "status" => Answer::Body(200, r#"{"status":"running","subagent_session_ids":["c"]}"#.into()),
-            _ => Answer::Body(200, r#"{"status":"running","first_index":0,"new_events":[]}"#.into()),
+    let platform = (hcompany::DESCRIPTOR.connect)(account);
+    let mut ended = None;
+    // Whose parent was not read is put off, once.
+    for waited in [false, true] {
+        let mut job = platform.read(&Due { waited, ..due.clone() });
+        ended = lead(&mut *job, &mut state, |request| {
+            asked.push(request.endpoint);
+            match request.endpoint {
+                "session" => session.clone(),
+                "status" => Answer::Body(200, r#"{"status":"running","subagent_session_ids":["c"]}"#.into()),
+                _ => Answer::Body(200, r#"{"status":"running","first_index":0,"new_events":[]}"#.into()),
+            }
+        });
+        if !matches!(ended, Some((Finish::Later, _))) {
+            break;
         }
-    });
+    }
     assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
     let session = state.active_sessions().next().expect("it is known").1.clone();
     (asked, session)

@@ -123,9 +123,9 @@ fn draw(span: &Span, trace: &[&Span], zero: u64, depth: usize, text: &mut String
 }
 
 fn of_everruns(body: &Bytes) -> String {
-    let page: serde_json::Value = serde_json::from_slice(body).unwrap();
-    let id = page["data"][0]["session_id"].as_str().unwrap().to_owned();
-    let (placed, _) = everruns::events(body, RECEIVED).unwrap();
+    let page: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+    let id = page["data"][0]["session_id"].as_str().expect("an id").to_owned();
+    let (placed, _) = everruns::events(body, RECEIVED).expect("a page");
     let mut events = Vec::new();
     let mut next = 0;
     for placed in placed {

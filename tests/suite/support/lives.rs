@@ -13,7 +13,6 @@ use smol_str::{SmolStr, format_smolstr};
 
 /// What the poller learns of a session in one answer.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a life is a handful of them")]
 pub enum Act {
     Row(Sighting),
     Page(Vec<Event<SmolStr>>),

@@ -77,10 +77,11 @@ impl Read {
             started_at: due.started_at,
             finished_at: due.finished_at,
             gave_up: false,
-            ask_origin: traces && due.cursor == 0,
+            ask_origin: traces && due.cursor == 0 && !due.waited,
             odd_origin: false,
             after_commit: AfterCommit::Done,
-            due: due.clone(),
+            // What it was before counting began was told before it was put off.
+            due: Due { adopt: due.adopt.filter(|_| !due.waited), ..due.clone() },
         }
     }
 
@@ -330,6 +331,12 @@ impl Job for Read {
         match input {
             Input::Begin => self.begin(),
             Input::Response(response) => self.answered(response),
+            // Its turns stand below its parent's, which are told when that is read.
+            Input::Committed(receipt)
+                if self.after_commit == AfterCommit::Begin && receipt.parent_is_unread && !self.due.waited =>
+            {
+                Output::Done(Finish::Later)
+            }
             Input::Committed(_) => match self.after_commit {
                 AfterCommit::Done => Output::Done(Finish::Well),
                 AfterCommit::Begin => self.begin(),
