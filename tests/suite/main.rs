@@ -23,4 +23,5 @@ mod secrets;
 mod simulation;
 mod sources;
 mod span_laws;
+mod span_lives;
 mod traces;
