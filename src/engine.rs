@@ -251,7 +251,11 @@ impl Engine {
             }
         }
         if self.state.has_changes() {
-            match self.journal.commit(&mut self.state) {
+            let reports = i64::try_from(answers.len()).expect("a group is small");
+            let committing = tracing::debug_span!("commit", reports).entered();
+            let committed = self.journal.commit(&mut self.state);
+            drop(committing);
+            match committed {
                 Ok(stats) => {
                     self.state.committed();
                     self.observer.committed(&stats, &self.journal);

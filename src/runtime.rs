@@ -25,9 +25,9 @@ use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
-use crate::push::{Push, PushError, PushTraces};
+use crate::push::{OwnTraces, Push, PushError, PushTraces};
 use crate::server::{About, App, ListenError};
-use crate::telemetry::{Health, Instruments, WallClock};
+use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{EngineLedger, Shelf, SourceWitness, SpanOutbox, StoreObserver};
 
@@ -105,6 +105,7 @@ pub struct Runtime {
     clock: Arc<dyn Clock>,
     url_file: Option<PathBuf>,
     metrics: Option<Push>,
+    own_traces: Option<OwnTraces>,
     traces: Option<PushTraces<SpanOutbox>>,
 }
 
@@ -137,10 +138,13 @@ impl Runtime {
         let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, to_traces.is_some()));
         let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
         health.restored();
-        let (mut metrics, mut traces) = (None, None);
+        let (mut metrics, mut traces, mut own_traces) = (None, None, None);
         if let Some(otlp) = otlp {
             let sender = push::sender(otlp.attributes, &config.storage.path)?;
             if let Some(to) = otlp.traces {
+                if otlp.self_traces {
+                    own_traces = Some(push::own_traces(&to, &sender, &instruments)?);
+                }
                 let outbox = SpanOutbox::new(journal.clone(), handle.clone(), engine.waiting_spans());
                 let (sender, shown) = (sender.clone(), Arc::clone(&shown));
                 traces = Some(push::traces(to, sender, shown, instruments.clone(), outbox)?);
@@ -168,6 +172,7 @@ impl Runtime {
             clock,
             url_file,
             metrics,
+            own_traces,
             traces,
         })
     }
@@ -205,6 +210,9 @@ impl Runtime {
             pushes.spawn(metrics.run(pushing.clone()));
         }
 
+        if let Some(own) = &self.own_traces {
+            trace_own_work(Some(own.tracer()));
+        }
         let sending = CancellationToken::new();
         let mut senders = JoinSet::new();
         if let Some(traces) = self.traces {
@@ -225,8 +233,6 @@ impl Runtime {
             let prepared = part.prepare().await?;
             sources.spawn(prepared.watch_over(polling.clone()));
         }
-        drop(self.handle);
-
         let mut incomplete = Vec::new();
         let mut look = tokio::time::interval(LOOK_AFTER_ENGINE);
         let outcome = loop {
@@ -253,6 +259,8 @@ impl Runtime {
         // Then spans, while there is an engine to take note of what was sent.
         sending.cancel();
         while senders.join_next().await.is_some() {}
+        // Held until here: an engine that ends because nobody is left must not look like one that has died.
+        drop(self.handle);
         let engine = self.engine;
         let ended = tokio::task::spawn_blocking(move || engine.join()).await;
         if !matches!(ended, Ok(Ok(()))) {
@@ -261,6 +269,10 @@ impl Runtime {
         // After the engine: the last message has what it committed last.
         pushing.cancel();
         while pushes.join_next().await.is_some() {}
+        if let Some(own) = self.own_traces {
+            trace_own_work(None);
+            own.stop().await;
+        }
         serving.cancel();
         while servers.join_next().await.is_some() {}
         if let Some(file) = self.url_file {

@@ -183,6 +183,12 @@ fn print_detail(detail: &SessionDetail) {
     println!("turns     {}, restarts {}, steps {}", session.turns, session.restarts, session.steps);
     let cost = session.cost_usd.map_or("unknown".to_owned(), |cost| format!("${cost:.4}"));
     println!("tokens    {} in, {} out, cost {cost}", session.input_tokens, session.output_tokens);
+    if let Some(trace) = &session.trace_id {
+        println!("trace     {trace}");
+    }
+    if let Some(parent) = &session.parent {
+        println!("parent    {parent}");
+    }
     for child in &session.children {
         println!("child     {child}");
     }

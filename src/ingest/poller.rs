@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::limiter::Limiter;
 use super::platforms::Platform;
@@ -292,7 +293,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn job(&mut self, mut job: Box<dyn Job>, work: &Work) -> Ended {
-        let outcome = self.converse(&mut *job).await;
+        let span = tracing::debug_span!("poll", stage = job.stage(), source.index = i64::from(self.poller.source.0));
+        let outcome = self.converse(&mut *job).instrument(span).await;
         let now = self.poller.clock.now();
         if matches!(work, Work::Discover) {
             self.poller.witness.discovered(outcome.as_ref().copied(), now);
@@ -402,10 +404,16 @@ impl Poller {
             self.limiter.acquire().await;
             let asked_at = self.clock.now();
             let began = Instant::now();
-            let answer = match timeout(self.request_timeout, self.transport.get(request)).await {
+            let span = tracing::debug_span!("request", endpoint = request.endpoint, status = Empty);
+            let answer = match timeout(self.request_timeout, self.transport.get(request)).instrument(span.clone()).await
+            {
                 Ok(answer) => answer,
                 Err(_) => Err(TransportError::Timeout),
             };
+            if let Ok(answer) = &answer {
+                span.record("status", i64::from(answer.status));
+            }
+            drop(span);
             let received_at = self.clock.now();
             let failure = match answer {
                 Ok(answer) => {

@@ -7,7 +7,7 @@ use super::describe::describe;
 use super::record::decode_entry;
 use super::tables::{LOG, NAMES, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
-use crate::domain::{NameId, SessionNo, Status, Timestamp};
+use crate::domain::{NameId, SessionNo, SpanNames, Status, Timestamp, TraceId};
 use crate::projection::{Session, SourceRecord};
 
 /// Which sessions to list; everything that is left out does not matter.
@@ -62,6 +62,12 @@ pub struct SessionLine {
     pub cost_usd: Option<f64>,
     /// Child sessions.
     pub children: Vec<String>,
+    /// The session that started it.
+    #[serde(default)]
+    pub parent: Option<String>,
+    /// The trace of the turn that it is in, or was in last; whether it was sent anywhere is another matter.
+    #[serde(default)]
+    pub trace_id: Option<String>,
     /// Whether the platform has deleted it.
     pub gone: bool,
 }
@@ -92,7 +98,7 @@ pub struct Archive {
 
 struct Texts {
     names: Vec<String>,
-    sources: Vec<String>,
+    sources: Vec<SourceRecord>,
 }
 
 impl Archive {
@@ -163,7 +169,7 @@ impl Archive {
         }
         for row in transaction.open_table(SOURCES)?.iter()? {
             let record: SourceRecord = postcard::from_bytes(row?.1.value())?;
-            texts.sources.push(record.name);
+            texts.sources.push(record);
         }
         Ok(texts)
     }
@@ -175,7 +181,13 @@ impl Texts {
     }
 
     fn source(&self, session: &Session) -> &str {
-        self.sources.get(session.source.0 as usize).map_or("?", String::as_str)
+        self.sources.get(session.source.0 as usize).map_or("?", |record| record.name.as_str())
+    }
+
+    fn trace(&self, session: &Session) -> Option<TraceId> {
+        let record = self.sources.get(session.source.0 as usize)?;
+        let turn = session.turn().map(|turn| turn.id).or(session.last_turn)?;
+        Some(turn.context(SpanNames::new(&record.platform, &record.account, &session.id)).trace)
     }
 
     fn line(&self, session: &Session) -> SessionLine {
@@ -203,6 +215,8 @@ impl Texts {
             output_tokens: sum(|tokens| tokens.output),
             cost_usd: (!costs.is_empty()).then(|| costs.iter().sum::<u64>() as f64 / 1e9),
             children: session.children.iter().map(ToString::to_string).collect(),
+            parent: session.parent.as_ref().map(ToString::to_string),
+            trace_id: self.trace(session).map(|trace| trace.to_string()),
             gone: session.progress.gone,
         }
     }

@@ -88,7 +88,32 @@ pub(super) fn decode_series(families: &mut Families, metric: u8, bytes: &[u8]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CallId, Status, ToolCall};
+    use crate::domain::{CallId, SpanId, Status, ToolCall, TraceContext, TraceId};
+    use crate::projection::Exemplar;
+
+    #[test]
+    fn series_come_back_without_exemplars() {
+        let mut families = Families::new(10);
+        let key = SeriesKey { agent: NameId(9), ..SeriesKey::of_source(SourceIx(0)) };
+        let context = TraceContext { trace: TraceId::new(1).unwrap(), span: SpanId::new(2).unwrap() };
+        let at = Timestamp::from_micros(7);
+        for micros in [0, 1_000_000, 1_010_000, 90_000_000] {
+            families.observe(Metric::SessionQueue, key, micros, at, Some(Exemplar { context, at }));
+        }
+        families.add(Metric::Steps, key, 3, at);
+        let mut back = Families::new(10);
+        for metric in [Metric::SessionQueue, Metric::Steps] {
+            let mut bytes = Vec::new();
+            encode_series(families.family(metric), 0, &mut bytes).unwrap();
+            assert!(bytes.len() < 50, "{} bytes", bytes.len());
+            decode_series(&mut back, metric as u8, &bytes).unwrap();
+            assert_eq!(back.family(metric).values(0), families.family(metric).values(0));
+        }
+        let [stored, kept] = [&back, &families].map(|it| it.family(Metric::SessionQueue).distribution(0).unwrap());
+        assert_eq!(stored.native(), kept.native());
+        assert_eq!((stored.examples().count(), kept.examples().count()), (0, 3));
+        assert!(back.family(Metric::Steps).distribution(0).is_none());
+    }
 
     #[test]
     fn entries_come_back_and_are_small() {

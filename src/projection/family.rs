@@ -331,6 +331,7 @@ fn place(metric: Metric) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{SpanId, TraceContext, TraceId};
 
     const NOW: Timestamp = Timestamp::from_micros(1);
 
@@ -374,6 +375,29 @@ mod tests {
         assert_eq!(values[..4], [2, 1, 1, 0]);
         assert_eq!(values[14], 1, "past the last bound");
         assert_eq!(values[15], 100_006_000_000);
+    }
+
+    #[test]
+    fn a_shared_histogram_does_not_change_and_shares_what_did_not() {
+        let mut families = Families::new(10);
+        let context = TraceContext { trace: TraceId::new(1).unwrap(), span: SpanId::new(2).unwrap() };
+        let observe = |families: &mut Families, agent: u32, value: u64, at: i64| {
+            let exemplar = Exemplar { context, at: Timestamp::from_micros(at) };
+            families.observe(Metric::SessionQueue, key(agent, 0), value, NOW, Some(exemplar));
+        };
+        observe(&mut families, 5, 1_500_000, 10);
+        observe(&mut families, 6, 1_500_000, 10);
+        let shared = families.share();
+        observe(&mut families, 5, 1_600_000, 20);
+        let (old, new) = (&shared[place(Metric::SessionQueue)], families.family(Metric::SessionQueue));
+        let seen = |family: &Family| {
+            let distribution = family.distribution(0).unwrap();
+            (distribution.native().count(), distribution.example(1).map(|it| (it.value, it.exemplar.at.micros())))
+        };
+        assert_eq!(seen(old), (1, Some((1_500_000, 10))));
+        assert_eq!(seen(new), (2, Some((1_600_000, 20))), "the latest stands for its bucket");
+        assert_eq!(new.distribution(0).unwrap().examples().count(), 1);
+        assert!(std::ptr::eq(old.distribution(1).unwrap(), new.distribution(1).unwrap()), "one series was copied");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::config::{Histograms, OtlpDestination, OtlpMetrics, OtlpProtocol, OtlpTraces, Temporality};
 use crate::domain::Clock;
 use crate::projection::Snapshot;
-use crate::push::{Destination, Manner, Protocol, Push, PushError, PushTraces, instance_id};
+use crate::push::{Destination, Manner, OwnTraces, Protocol, Push, PushError, PushTraces, instance_id};
 use crate::telemetry::Instruments;
 use crate::views::otlp::Sender;
 use crate::witness::SpanOutbox;
@@ -37,6 +37,11 @@ pub(super) fn metrics(
     let exponential = histograms == Histograms::Exponential;
     let delta = (temporality == Temporality::Delta).then(|| folder.to_owned());
     Push::new(&destination(to), Manner { interval, exponential, delta }, sender, shown, instruments, clock)
+}
+
+/// What traces the exporter's own work, if that is wanted.
+pub(super) fn own_traces(to: &OtlpTraces, sender: &Sender, instruments: &Instruments) -> Result<OwnTraces, PushError> {
+    OwnTraces::new(&destination(to.destination.clone()), sender, instruments.clone())
 }
 
 /// What sends spans.

@@ -70,7 +70,11 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogError> {
         }
         LogFormat::Json => lines::layer().json().flatten_event(true).with_writer(stderr).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(|_| LogError::Started)
+    tracing_subscriber::registry()
+        .with(super::own::layer())
+        .with(layer.with_filter(filter))
+        .try_init()
+        .map_err(|_| LogError::Started)
 }
 
 /// A single level is meant for the exporter: the libraries below it stay at warnings, or at less where less is asked

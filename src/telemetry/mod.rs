@@ -4,9 +4,11 @@ mod clock;
 mod health;
 mod instruments;
 mod logs;
+mod own;
 mod process;
 
 pub use clock::WallClock;
 pub use health::{Health, NotReady, SourceHealth, Stage};
 pub use instruments::Instruments;
 pub use logs::{LogError, LogFormat, init};
+pub use own::trace_own_work;

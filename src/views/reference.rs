@@ -49,7 +49,8 @@ const PUSHED: &str = "\
 Calls of models once more, under the names and with the buckets of OpenTelemetry's GenAI conventions (v0.1.0, status
 Development: they may change with them). They are sent to a collector only; the metrics page has the same calls in
 `agent_model_calls_total`, `agent_model_call_duration_seconds` and the counters of tokens. `gen_ai.provider.name` is the
-model's vendor where the platform tells it, else the platform.";
+model's vendor where the platform tells it, else the platform. How full they are is told as of the other metrics, under
+the instrument's name with `.input`, `.output` or `.failed` behind it for those of its points.";
 
 const BUCKETS: &str = "\
 Upper bounds of the histograms about agents, in seconds or in what is counted. The text formats have these and no other.

@@ -40,8 +40,8 @@ else
     echo 'promtool is not on the PATH: not asked'
 fi
 
-# How many exemplars there must be, say `--exemplars 1`: none while no observation has a trace.
-exemplars=()
+# How many exemplars there must be at least: where spans are told, observations lead to them.
+exemplars=(--exemplars 1)
 if command -v prometheus >/dev/null; then
     python3 "$here/native.py" "${exemplars[@]}" "$url"
 else

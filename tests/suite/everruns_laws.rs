@@ -41,6 +41,7 @@ proptest! {
         let (whole, pieces) = (played(&lives, Manner::Whole), played(&lives, Manner::Pieces(size)));
         prop_assert_eq!(whole.numbers(), pieces.numbers());
         prop_assert_eq!(whole.sessions(), pieces.sessions());
+        prop_assert_eq!(whole.told_spans(), pieces.told_spans());
     }
 
     #[test]
@@ -48,6 +49,7 @@ proptest! {
         let (once, twice) = (played(&lives, Manner::Whole), played(&lives, Manner::Again(early)));
         prop_assert_eq!(once.numbers(), twice.numbers());
         prop_assert_eq!(once.sessions(), twice.sessions());
+        prop_assert_eq!(once.told_spans(), twice.told_spans());
     }
 
     #[test]
@@ -55,6 +57,7 @@ proptest! {
         let (once, crashing) = (played(&lives, Manner::Whole), played(&lives, Manner::Crashing));
         prop_assert_eq!(once.numbers(), crashing.numbers());
         prop_assert_eq!(once.sessions(), crashing.sessions());
+        prop_assert_eq!(once.told_spans(), crashing.told_spans());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use agent_session_exporter::simulator;
 
-use crate::support::{Exporter, get, run, scraped, simulate_platform};
+use crate::support::{Behave, Collector, Exporter, get, run, scraped, simulate_platform};
 
 /// Part of the keys, which are planted too: a mark that nothing else contains.
 const KEY: &str = "5ecret";
@@ -27,16 +27,19 @@ fn nothing_shows(name: &str, key: &str, options: &[&str], private: &[&str]) {
     args.extend(["--fault-rate-5xx=0.1", "--seed=3"]);
     args.extend(options);
     let platform = simulate_platform(name, &args);
+    let collector = Collector::start(|_| Behave::Take);
     let mut exporter = Exporter::start(&format!(
         "  - name: sim\n    platform: {name}\n    base_url: {}\n    api_key: {key}\n    poll_interval: 1s\n    \
-         requests_per_second: 500\n    start: beginning\n",
-        platform.url
+         requests_per_second: 500\n    start: beginning\notlp: {{endpoint: \"{}\", interval: 1s, self_traces: true, \
+         headers: [\"authorization=Bearer {KEY}-token\"]}}\n",
+        platform.url, collector.url
     ));
     exporter.metrics_until(|page| {
         let told = scraped(page);
         let all = told.get("sessions").is_some_and(|sessions| *sessions >= 60);
         let idle = page.contains("agent_session_exporter_source_backlog_sessions{source=\"sim\"} 0");
-        if all && idle { Ok(()) } else { Err(format!("{told:?}")) }
+        let sent = page.contains("agent_session_exporter_otlp_outbox_spans 0\n");
+        if all && idle && sent { Ok(()) } else { Err(format!("{told:?}")) }
     });
     let url = exporter.url().to_owned();
     let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
@@ -59,6 +62,12 @@ fn nothing_shows(name: &str, key: &str, options: &[&str], private: &[&str]) {
     let log = exporter.log();
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is as talkative as it gets");
     seen.push(("log at trace level".into(), log.into_bytes()));
+    let (spans, samples) = collector.received(|received| {
+        assert!(received.spans.len() > 300 && received.samples.len() > 300 && received.scopes.len() == 2);
+        (format!("{:?}", received.spans), format!("{:?} {:?}", received.samples, received.resource))
+    });
+    seen.push(("spans".into(), spans.into_bytes()));
+    seen.push(("pushed metrics".into(), samples.into_bytes()));
     let store = std::fs::read(exporter.folder.path().join("data/journal.redb")).expect("the store is there");
     assert!(store.len() > 100_000);
     seen.push(("store".into(), store));
@@ -71,6 +80,11 @@ fn nothing_shows(name: &str, key: &str, options: &[&str], private: &[&str]) {
         for secret in &planted {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret:?} shows in {place}");
+        }
+        let text = String::from_utf8_lossy(bytes);
+        assert!(!text.contains(&collector.url), "the collector's address shows in {place}");
+        if ["spans", "pushed metrics"].contains(&place.as_str()) {
+            assert!(!text.contains("http://"), "an address shows in {place}");
         }
     }
 }

@@ -57,7 +57,7 @@ impl Fold<'_> {
             }
             remember(session, row.model, Usage { tokens: row.usage.tokens.highest(before.tokens), cost });
             if let Some(turn) = session.turn_mut() {
-                turn.tally.tokens = turn.tally.tokens + more;
+                turn.tally.tokens += more;
                 rise.cost.into_iter().for_each(|cost| turn.tally.spend(cost, false));
             }
             if !self.counts(session, at) {
@@ -142,7 +142,7 @@ impl Fold<'_> {
         let seen = self.chat_over(session, call, SpanRef::new(Named::Chat, span, self.place(0)), at);
         if let Some(turn) = session.turn_mut() {
             turn.tally.model_calls += 1;
-            turn.tally.tokens = turn.tally.tokens + call.usage.tokens;
+            turn.tally.tokens += call.usage.tokens;
             call.usage.cost.into_iter().for_each(|cost| turn.tally.spend(cost, call.estimated));
         }
         let model = call.model.unwrap_or(self.words.unknown);

@@ -175,12 +175,12 @@ pub static EXPORTER: &[Row] = &[
     Row::counter(
         "agent_session_exporter_otlp_exported_total",
         SIGNAL,
-        "Points that the OpenTelemetry collector took, by signal; only while something is pushed",
+        "Points, or spans, that the OpenTelemetry collector took, by signal; only while something is pushed",
     ),
     Row::counter(
         "agent_session_exporter_otlp_rejected_total",
         SIGNAL,
-        "Points that the collector answered not to have taken, by signal",
+        "Points, or spans, that the collector answered not to have taken, by signal",
     ),
     Row::counter(
         "agent_session_exporter_otlp_failures_total",

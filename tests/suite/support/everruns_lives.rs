@@ -1,8 +1,8 @@
 //! Lives of sessions as Everruns tells them: turns by name, model calls one by one, numbers that were never given away.
 
 use agent_session_exporter::domain::{
-    COPIED_UNTIL_BORN, Event, Fact, ModelCall, NanoUsd, Sighting, Span, Status, Timestamp, Tokens, TurnKey,
-    TurnOutcome, Usage,
+    COPIED_UNTIL_BORN, Event, Fact, ModelCall, NanoUsd, Sighting, Span, SpanId, Status, Timestamp, Tokens, ToolCall,
+    TurnKey, TurnOutcome, Usage,
 };
 use agent_session_exporter::ingest::platforms::everruns;
 use proptest::collection::vec;
@@ -112,6 +112,15 @@ fn span() -> impl Strategy<Value = Option<Span>> {
     option::of((0u64..100).prop_map(Span::from_secs))
 }
 
+/// A platform's own name of a span, which it never gives twice.
+fn name() -> impl Strategy<Value = Option<SpanId>> {
+    option::of((1u64..).prop_map(|id| SpanId::new(id).expect("it is not zero")))
+}
+
+fn named_call() -> impl Strategy<Value = ToolCall<SmolStr>> {
+    (call(), name()).prop_map(|(call, span)| ToolCall { span, ..call })
+}
+
 fn model_call(absurd: bool) -> impl Strategy<Value = ModelCall<SmolStr>> {
     let count = if absurd { prop_oneof![5 => 0u64..1000, 1 => Just(u64::MAX)].boxed() } else { (0u64..1000).boxed() };
     let usage = (count.clone(), count, option::of(0u64..1000)).prop_map(|(input, output, price)| {
@@ -119,14 +128,15 @@ fn model_call(absurd: bool) -> impl Strategy<Value = ModelCall<SmolStr>> {
         Usage { tokens, cost: price.map(NanoUsd) }
     });
     let error = option::weighted(0.2, Just(SmolStr::new_static("other")));
-    (option::of(model()), usage, any::<bool>(), span(), span(), error).prop_map(
-        |(model, usage, estimated, took, first_token, error)| ModelCall {
+    (option::of(model()), usage, any::<bool>(), span(), span(), error, name()).prop_map(
+        |(model, usage, estimated, took, first_token, error, span)| ModelCall {
             model,
             usage,
             estimated,
             took,
             first_token,
             error,
+            span,
             ..ModelCall::default()
         },
     )
@@ -147,12 +157,14 @@ fn stream_fact(absurd: bool) -> impl Strategy<Value = Fact<SmolStr>> {
         4 => select(STATUSES.to_vec()).prop_map(Fact::Became),
         5 => key().prop_map(Fact::TurnStarted),
         5 => turn_ended(),
-        3 => option::of(model()).prop_map(|model| Fact::ReasoningStarted { model, span: None }),
+        3 => (option::of(model()), name()).prop_map(|(model, span)| Fact::ReasoningStarted { model, span }),
+        2 => name().prop_map(Fact::ActStarted),
+        2 => Just(Fact::ActEnded),
         2 => model().prop_map(Fact::ModelNamed),
         5 => model_call(absurd).prop_map(Fact::ModelCalled),
         5 => model_call(absurd).prop_map(Fact::ReasoningEnded),
-        4 => call().prop_map(Fact::ToolStarted),
-        4 => (call(), error, span()).prop_map(|(call, error, took)| Fact::ToolEnded { call, error, took }),
+        4 => named_call().prop_map(Fact::ToolStarted),
+        4 => (named_call(), error, span()).prop_map(|(call, error, took)| Fact::ToolEnded { call, error, took }),
         4 => (1u64..6).prop_map(Fact::Passed),
         2 => Just(Fact::Message),
         1 => Just(Fact::LoopError),

@@ -187,6 +187,22 @@ fn points(metric: &Metric) -> Vec<Point> {
             });
             of.collect()
         }
+        Data::ExponentialHistogram(histogram) => {
+            let is_difference = difference(histogram.aggregation_temporality);
+            let of = histogram.data_points.iter().map(|it| {
+                assert!(it.start_time_unix_nano > 0, "{name}: a distribution has a beginning");
+                let sides = [&it.positive, &it.negative].into_iter().flatten();
+                let counted: u64 = sides.flat_map(|side| &side.bucket_counts).sum();
+                assert_eq!(it.count, it.zero_count + counted, "{name}");
+                let labels = text(&it.attributes);
+                let samples = vec![
+                    (key(&format!("{name}_count"), &labels), it.count as f64),
+                    (key(&format!("{name}_sum"), &labels), it.sum.expect("a sum")),
+                ];
+                point(&labels, it.start_time_unix_nano, it.time_unix_nano, is_difference, samples)
+            });
+            of.collect()
+        }
         other => panic!("{other:?}"),
     }
 }
