@@ -20,8 +20,8 @@ work=$(mktemp -d)
 running=()
 
 finish() {
-    # What the judge stopped would not hear the signal.
-    for pid in "${running[@]}"; do kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null; done || true
+    # What the judge stopped would not hear the signal. Those that have ended already are no matter.
+    for pid in "${running[@]}"; do { kill -CONT "$pid" && kill "$pid"; } 2>/dev/null || true; done
     wait
     rm -rf "$work"
 }
@@ -31,7 +31,7 @@ trap 'exit 130' INT TERM
 die() {
     echo "collectors: $1" >&2
     # What was said on the way explains most of it.
-    for log in "$work"/*.log; do [[ -s $log ]] && echo "-- ${log##*/}" >&2 && tail -n 20 "$log" >&2; done
+    for log in "$work"/*.log "$work"/rotel.out; do [[ -s $log ]] && echo "-- ${log##*/}" >&2 && tail -n 20 "$log" >&2; done
     exit 1
 }
 
@@ -56,10 +56,7 @@ within() {
 
 # ends PID SIGNAL: sends the signal and gives back how the process ended
 ends() {
-    kill "-$2" "$1"
-    local status=0
-    wait "$1" || status=$?
-    return "$status"
+    kill "-$2" "$1" && wait "$1"
 }
 
 python=$tools/bin/python
@@ -104,7 +101,7 @@ for platform in hcompany everruns; do
     start "$platform" "$program" simulate --platform "$platform" --listen 127.0.0.1:0 --seed 7 --api-key simulated \
         --history 200 --sessions 400 --rate 4 --speed 5
     platforms+=("$started")
-    within 10 grep -q '^listening on ' "$work/$platform.out" || die "the simulator of $platform does not start"
+    within 10 grep -qs '^listening on ' "$work/$platform.out" || die "the simulator of $platform does not start"
     sources+="  - {name: $platform, platform: $platform, api_key: simulated, start: beginning, poll_interval: 1s,
     requests_per_second: 100, base_url: $(sed -n 's/^listening on //p' "$work/$platform.out")}
 "
@@ -147,7 +144,8 @@ exporters+=("$exporter_pid")
 receiver receives-from-rotel
 receivers+=("$receiver_pid")
 rotel_grpc=$(free_port) rotel_http=$(free_port) store=http://127.0.0.1:$(free_port)
-start rotel env ROTEL_OTLP_GRPC_ENDPOINT="127.0.0.1:$rotel_grpc" ROTEL_OTLP_HTTP_ENDPOINT="127.0.0.1:$rotel_http" \
+# Without this its messages get larger than the 4 MiB that most gRPC servers take, and are dropped.
+start rotel env ROTEL_TRACES_BATCH_MAX_SIZE=1000 ROTEL_OTLP_GRPC_ENDPOINT="127.0.0.1:$rotel_grpc" ROTEL_OTLP_HTTP_ENDPOINT="127.0.0.1:$rotel_http" \
     ROTEL_EXPORTERS=traces:otlp,metrics:otlp ROTEL_EXPORTERS_TRACES=traces ROTEL_EXPORTERS_METRICS=metrics \
     ROTEL_EXPORTER_TRACES_ENDPOINT="$grpc" ROTEL_EXPORTER_TRACES_PROTOCOL=grpc \
     ROTEL_EXPORTER_METRICS_METRICS_ENDPOINT="$store/opentelemetry/v1/metrics" ROTEL_EXPORTER_METRICS_PROTOCOL=http \

@@ -25,6 +25,9 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as trace_grpc
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics_model
+
+NO_VALUE = metrics_model.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 
 
 def unknown(message, path=""):
@@ -55,7 +58,7 @@ class Judge:
         self.lock = threading.Lock()
         self.complaints = []
         self.messages = {"traces": 0, "metrics": 0}
-        self.points = 0
+        self.points, self.ended = 0, 0
         self.repeated = 0
         self.spans = {}
         # By metric: what it is. By series: where it was last.
@@ -138,8 +141,11 @@ class Judge:
                 yield from buckets(point, what, where)
                 total = point.count
             else:
-                if point.WhichOneof("value") is None:
-                    yield f"{where}: no value"
+                # A point may tell that its series is over; only a gauge's ever is.
+                is_over = what == "gauge" and point.flags == NO_VALUE
+                if (point.WhichOneof("value") is None) != is_over:
+                    yield f"{where}: value {point.WhichOneof('value')}, flags {point.flags}"
+                self.ended += is_over
                 total = point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
             if what != "gauge":
                 yield from self.course(series, where, temporality, (start, time, total))
@@ -174,7 +180,8 @@ class Judge:
         for span in self.spans.values():
             operation = span.name.split(" ")[0]
             operations[operation] = operations.get(operation, 0) + 1
-        return {"messages": self.messages, "points": self.points, "metrics": len(self.kinds),
+        return {"messages": self.messages, "points": self.points, "ended": self.ended,
+                "metrics": len(self.kinds),
                 "series": len(self.series), "spans": len(self.spans), "repeated": self.repeated,
                 "operations": operations, "errors": sum(span.status.code == 2 for span in self.spans.values()),
                 "traces": len({trace for trace, _ in self.spans}), "complaints": len(self.complaints)}
@@ -227,8 +234,12 @@ def handler(judge):
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            try:
+                self.end_headers()
+                self.wfile.write(body)
+            except ConnectionError:
+                # Whoever sends breaks off at its end, and sends the same again.
+                self.close_connection = True
 
         def do_GET(self):
             with judge.lock:
@@ -259,7 +270,8 @@ def handler(judge):
 
 def main():
     judge = Judge()
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0),
+                                                               ("grpc.max_receive_message_length", 64 << 20)])
     traces, metrics = services(judge)
     trace_grpc.add_TraceServiceServicer_to_server(traces, server)
     metrics_grpc.add_MetricsServiceServicer_to_server(metrics, server)

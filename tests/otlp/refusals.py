@@ -75,6 +75,7 @@ BAD = {
     "temporality changed": sum_of(temporality=1, start=2, time=3),
     "total went back": sum_of(value=0, time=3),
     "no temporality": sum_of("none", temporality=0),
+    "no value": sum_of("empty", value=None),
     "bounds out of order": histogram(explicit_bounds=[2, 1], time_unix_nano=3),
     "a bucket missing": histogram(bucket_counts=[1, 2], time_unix_nano=4),
     "count of its own": histogram(count=4, time_unix_nano=5),
