@@ -16,7 +16,7 @@ const BATCH: usize = 512;
 /// A state that tells spans.
 fn traced() -> State {
     let (mut state, source) = support::state();
-    state.trace(source, Some("platform.example".into()));
+    state.trace(source, true);
     state
 }
 

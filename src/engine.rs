@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -52,8 +51,8 @@ pub struct Entrant {
     pub capabilities: &'static Capabilities,
     /// After how much silence a turn that is not over is given up; `None` where every turn ends.
     pub abandon_turns_after: Option<Span>,
-    /// The platform's host, if its sessions are told as spans.
-    pub traced: Option<SmolStr>,
+    /// Its sessions are told as spans.
+    pub traced: bool,
 }
 
 /// What is kept, and for how long.

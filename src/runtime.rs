@@ -24,7 +24,7 @@ use crate::ingest::poller::{Pass, Poller};
 use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
-use crate::projection::{LabelPolicy, Snapshot, SourceRecord};
+use crate::projection::{LabelPolicy, Origin, Snapshot, SourceRecord};
 use crate::push::{OwnTraces, Push, PushError, PushTraces};
 use crate::server::{About, App, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
@@ -362,17 +362,23 @@ impl SourcePart {
             Start::Beginning => Timestamp::from_micros(0),
             Start::At(time) => Timestamp::from_micros(time.as_microsecond()),
         };
+        let turn_names = self.config.platform.capabilities.turn_names;
+        let origin = Origin {
+            server: self.config.base_url.host().to_owned(),
+            turn_attribute: turn_names.map_or_else(String::new, |names| names.attribute.to_owned()),
+            turn_prefix: turn_names.map_or_else(String::new, |names| names.prefix.to_owned()),
+        };
         let record = SourceRecord {
             name: self.config.name.clone(),
             platform: self.config.platform.name.to_owned(),
             account: self.account_name(),
             key_print: key_print(&self.config),
             count_from,
+            origin,
         };
         let capabilities = self.config.platform.capabilities;
-        let traced = self.config.traces.then(|| self.config.base_url.host().into());
         let abandon_turns_after = self.platform(count_from).abandon_turns_after();
-        let entrant = Entrant { record, capabilities, abandon_turns_after, traced };
+        let entrant = Entrant { record, capabilities, abandon_turns_after, traced: self.config.traces };
         self.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)
     }
 

@@ -53,6 +53,7 @@ pub fn record() -> SourceRecord {
         account: "http://simulator".into(),
         key_print: 0,
         count_from: Timestamp::from_micros(0),
+        origin: agent_session_exporter::projection::Origin::default(),
     }
 }
 

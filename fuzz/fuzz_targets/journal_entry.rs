@@ -19,6 +19,7 @@ fuzz_target!(|data: &[u8]| {
         account: String::new(),
         key_print: 0,
         count_from: Timestamp::default(),
+        origin: agent_session_exporter::projection::Origin::default(),
     });
     let (id, now) = (SessionId::new("session"), Timestamp::default());
     let mut session = Session::new(id, SourceIx(source.0), NameId(2), now, now);

@@ -13,9 +13,13 @@ use super::{SessionId, Span, SpanId, Status, Timestamp, TraceContext, TraceId, T
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CallId(SmolStr);
 
-/// Tells the turns of one session apart: the 16 bytes of the platform's turn id, or a hash where it has others.
+/// Tells the turns of one session apart: the 16 bytes of the platform's turn id, or a hash where it has others. It names
+/// the turn's trace.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TurnKey(pub TraceId);
+pub struct TurnKey {
+    trace: TraceId,
+    is_own: bool,
+}
 
 /// A tool that the model asked for. `N` is how names are held: as text when decoded, as a number when stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,8 +223,8 @@ pub enum Fact<N> {
     Children(Vec<SessionId>),
     /// The session that started it.
     ChildOf(SessionId),
-    /// The turn of its parent that its own turns are part of from now on; `None` if they stand for themselves.
-    Under(Option<TraceContext>),
+    /// The turn that just began is part of this turn of its parent.
+    Under(TraceContext),
     /// So many events were gone before they could be read.
     Lost(u64),
     /// The platform no longer knows the session.
@@ -314,15 +318,29 @@ impl TurnKey {
     /// From a platform's turn id: a UUID, also behind a word and an underscore, or any other text.
     pub fn new(text: &str) -> Self {
         let id = text.rsplit_once('_').map_or(text, |(_, id)| id);
-        let given = sixteen_bytes(id).and_then(TraceId::new);
-        let made = || TraceId::new(xxh3_128(text.as_bytes()).max(1)).expect("it is at least 1");
-        Self(given.unwrap_or_else(made))
+        match sixteen_bytes(id).and_then(TraceId::new) {
+            Some(trace) => Self { trace, is_own: true },
+            None => {
+                let trace = TraceId::new(xxh3_128(text.as_bytes()).max(1)).expect("it is at least 1");
+                Self { trace, is_own: false }
+            }
+        }
+    }
+
+    /// The trace that it names.
+    pub const fn trace(self) -> TraceId {
+        self.trace
+    }
+
+    /// Whether it is the platform's id, byte for byte.
+    pub const fn is_own(self) -> bool {
+        self.is_own
     }
 }
 
 impl fmt::Debug for TurnKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.trace, f)
     }
 }
 

@@ -15,5 +15,5 @@ pub use limits::{ConcurrencyLimit, Limits, TokenLimit};
 pub use report::{COPIED_UNTIL_BORN, DISCOVERED, Due, Item, Listing, Mark, Receipt, Report, Row, Watch};
 pub use status::{Capabilities, Status, TurnNames, TurnOutcome, Verdict};
 pub use time::{Clock, Span, Timestamp, TimestampError};
-pub use trace::{Named, SpanId, SpanNames, TraceContext, TraceId};
+pub use trace::{Named, Place, SpanId, SpanNames, TraceContext, TraceId};
 pub use usage::{NanoUsd, Tokens, Usage};

@@ -31,13 +31,24 @@ pub struct TraceContext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpanNames(u128);
 
+/// Where in a session's stream something began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The position of the event; of what was learnt beside the stream, that of the next one.
+    pub position: u64,
+    /// Tells apart what began with the same event, and what began beside the stream.
+    pub part: u32,
+}
+
 /// What is hashed into a name, so that things that stand at the same position get different ones. Never change the
 /// words: names have to stay what they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Named {
-    /// A turn, by its number.
+    /// A turn, by the position at which it began; so are all others.
     Turn,
-    /// A step of the agent's loop, by the position at which it began; so are all others.
+    /// What followed of a turn that had been given up.
+    Rest,
+    /// A step of the agent's loop.
     Step,
     /// A stretch of thinking.
     Reason,
@@ -53,6 +64,7 @@ impl Named {
     const fn word(self) -> &'static [u8] {
         match self {
             Self::Turn => b"turn",
+            Self::Rest => b"rest",
             Self::Step => b"step",
             Self::Reason => b"reason",
             Self::Act => b"act",
@@ -112,19 +124,20 @@ impl SpanNames {
         Self(xxh3_128(format!("agent-session-exporter 1\0{platform}\0{account}\0{session}").as_bytes()))
     }
 
-    fn seed(self, what: Named, number: u64) -> Vec<u8> {
-        [&self.0.to_be_bytes()[..], what.word(), &number.to_be_bytes()[..]].concat()
+    fn seed(self, what: Named, place: Place) -> Vec<u8> {
+        let (position, part) = (place.position.to_be_bytes(), place.part.to_be_bytes());
+        [&self.0.to_be_bytes()[..], what.word(), &position[..], &part[..]].concat()
     }
 
-    /// The trace of the session's turn with this number.
-    pub fn trace(self, turn: u32) -> TraceId {
+    /// The trace of the session's turn that began there.
+    pub fn trace(self, turn: Place) -> TraceId {
         // Zero comes once in 2^128.
-        TraceId(xxh3_128(&self.seed(Named::Turn, turn.into())).max(1))
+        TraceId(xxh3_128(&self.seed(Named::Turn, turn)).max(1))
     }
 
-    /// A span by the number that tells it from others of its kind.
-    pub fn span(self, what: Named, number: u64) -> SpanId {
-        SpanId(xxh3_64(&self.seed(what, number)).max(1))
+    /// A span of this kind that began there.
+    pub fn span(self, what: Named, place: Place) -> SpanId {
+        SpanId(xxh3_64(&self.seed(what, place)).max(1))
     }
 }
 
@@ -156,22 +169,25 @@ impl fmt::Debug for SpanId {
 mod tests {
     use super::*;
 
+    const ONE: Place = Place { position: 1, part: 0 };
+
     #[test]
     fn names_never_change() {
         let names = SpanNames::new("hcompany", "hcompany https://api.example", &SessionId::new("s-1"));
         // Written down once: whoever sees another value here has renamed every span of every user.
-        assert_eq!(names.trace(1).to_string(), "26f9a782dccec56e840ad2b1b8144c32");
-        assert_eq!(names.span(Named::Turn, 1).to_string(), "8b8ed5366053d677");
+        assert_eq!(names.trace(ONE).to_string(), "d633c85bba390c3ad49c35ef6a9f9967");
+        assert_eq!(names.span(Named::Turn, ONE).to_string(), "7ede3bfaa0311c1e");
     }
 
     #[test]
     fn what_differs_is_named_differently() {
         let id = SessionId::new("s-1");
         let one = SpanNames::new("hcompany", "a", &id);
-        assert_ne!(one.trace(1), one.trace(2));
-        assert_ne!(one.span(Named::Chat, 1), one.span(Named::Tool, 1));
-        assert_ne!(one.trace(1), SpanNames::new("everruns", "a", &id).trace(1));
-        assert_ne!(one.trace(1), SpanNames::new("hcompany", "b", &id).trace(1));
+        assert_ne!(one.trace(ONE), one.trace(Place { position: 2, ..ONE }));
+        assert_ne!(one.trace(ONE), one.trace(Place { part: 1, ..ONE }));
+        assert_ne!(one.span(Named::Chat, ONE), one.span(Named::Tool, ONE));
+        assert_ne!(one.trace(ONE), SpanNames::new("everruns", "a", &id).trace(ONE));
+        assert_ne!(one.trace(ONE), SpanNames::new("hcompany", "b", &id).trace(ONE));
     }
 
     #[test]

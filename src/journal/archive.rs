@@ -186,7 +186,7 @@ impl Texts {
 
     fn trace(&self, session: &Session) -> Option<TraceId> {
         let record = self.sources.get(session.source.0 as usize)?;
-        let turn = session.turn().map(|turn| turn.id).or(session.last_turn)?;
+        let turn = session.turn().map(|turn| turn.id).or(session.past_turns.last().map(|past| past.id))?;
         Some(turn.context(SpanNames::new(&record.platform, &record.account, &session.id)).trace)
     }
 

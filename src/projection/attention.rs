@@ -139,7 +139,7 @@ impl State {
                 given_up.extend(open.map(|turn| (*no, turn.id.key, over_at)));
             }
         }
-        given_up.sort_unstable_by_key(|(no, key, _)| (*no, key.map(|key| key.0)));
+        given_up.sort_unstable_by_key(|(no, key, _)| (*no, key.map(|key| key.trace())));
         for (no, key, at) in given_up {
             self.fold(report, no, [Event { at, fact: Fact::TurnAbandoned(key) }]);
             self.settle_at_rest(ix, no);

@@ -11,9 +11,10 @@ use super::fold::{Fold, Tracer};
 use super::session::Session;
 use super::standing::Standing;
 use super::state::{Active, Known, Source, State};
+use super::trace::ParentTurn;
 use crate::domain::{
     DISCOVERED, Due, Event, Fact, Item, Label, Listing, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx,
-    SpanNames, Timestamp, TraceContext, Watch,
+    SpanNames, Timestamp, Watch,
 };
 
 /// One session's share of a commit, as the log keeps it.
@@ -356,6 +357,7 @@ impl State {
             self.sources[ix.0 as usize].active.get_mut(&no).expect("it was just tracked").shown = shown;
             self.changes.sessions.insert((ix, no));
         }
+        self.look_at_parent(ix, no, load)?;
         Ok(no)
     }
 
@@ -371,40 +373,33 @@ impl State {
     /// Folds facts of one session and notes them for the journal.
     pub(super) fn fold(&mut self, report: &Report, no: SessionNo, events: impl IntoIterator<Item = Event<NameId>>) {
         let ix = report.source;
-        let parent_turn = self.parent_turn(ix, no);
         let source = &mut self.sources[ix.0 as usize];
-        let active = source.active.get_mut(&no).expect("the caller found it");
-        let session = &mut active.session;
+        let Active { session, parent_turns, .. } = source.active.get_mut(&no).expect("the caller found it");
         let mut spans = std::mem::take(&mut self.changes.spans);
-        let tracer = source.traced.is_some().then(|| Tracer {
+        let tracer = source.traced.then(|| Tracer {
             names: SpanNames::new(&source.record.platform, &source.record.account, &session.id),
-            parent_turn,
+            parent_turns,
             spans: &mut spans,
         });
+        // Where the platform names turns, each has a trace of its own.
+        let joins_parent = !source.capabilities.is_some_and(|it| it.turn_names.is_some());
         let entry = self.changes.entry(ix, no, session, report.received_at);
         let mut fold = Fold::new(&mut self.families, &self.words, report.received_at).traced(tracer);
-        // Where the platform names turns, each has a trace of its own.
-        let is_named = source.capabilities.is_some_and(|it| it.turn_names.is_some());
-        if session.turn().is_none() && session.under != parent_turn && !is_named {
-            // A fact like any other, so that the log says, too, where its turns belong.
-            let under = Event { at: report.received_at, fact: Fact::Under(parent_turn) };
-            fold.apply(session, &under);
-            entry.events.push(under);
-        }
         for event in events {
+            let turns = session.turns;
             fold.apply(session, &event);
             entry.events.push(event);
+            let begun =
+                session.open_turns.last().filter(|turn| session.turns > turns && turn.id.number == session.turns);
+            let under = begun.filter(|_| joins_parent).and_then(|turn| ParentTurn::at(parent_turns, turn.began));
+            if let Some(under) = under {
+                // A fact like any other, as it depends on how far the parent was read by now.
+                let under = Event { at: report.received_at, fact: Fact::Under(under) };
+                fold.apply(session, &under);
+                entry.events.push(under);
+            }
         }
         self.changes.spans = spans;
         self.show(ix, no, report.received_at);
-    }
-
-    /// The turn that the parent of a session is in, where both are known.
-    fn parent_turn(&self, ix: SourceIx, no: SessionNo) -> Option<TraceContext> {
-        let source = &self.sources[ix.0 as usize];
-        let parent = source.active.get(&no)?.session.parent.as_ref()?;
-        let parent = &source.active.get(&source.known.get(parent)?.no)?.session;
-        let names = SpanNames::new(&source.record.platform, &source.record.account, &parent.id);
-        Some(parent.turn()?.id.context(names))
     }
 }

@@ -6,8 +6,9 @@ use foldhash::fast::RandomState;
 
 use super::intake::IntakeError;
 use super::session::Session;
-use super::state::State;
-use crate::domain::{Event, Fact, Report, Row, SessionId, SessionNo, SourceIx, Timestamp};
+use super::state::{SourceRecord, State};
+use super::trace::{ParentTurn, TurnRef};
+use crate::domain::{Event, Fact, Report, Row, SessionId, SessionNo, SourceIx, SpanNames, Timestamp};
 
 /// Children by parents that no list has shown yet, with when they were created: lists begin with the newest, so most
 /// children are found first.
@@ -16,6 +17,18 @@ pub(super) type Orphans = HashMap<SessionId, BTreeSet<(Timestamp, SessionId)>, R
 /// Missing parents that are remembered for a source. Of more children the parent is not told, should it turn up: they
 /// are sessions like others, and are missing from its subagents.
 const MOST_MISSING_PARENTS: usize = 10_000;
+
+fn turns_of(record: &SourceRecord, parent: &Session) -> Vec<ParentTurn> {
+    let names = SpanNames::new(&record.platform, &record.account, &parent.id);
+    let past = parent.past_turns.iter().map(|turn| (turn.id, turn.began, Some(turn.ended)));
+    let open = parent.open_turns.iter().map(|turn| (turn.id, turn.abandoned.unwrap_or(turn.began), None));
+    let turn = |(id, began, ended): (TurnRef, Timestamp, Option<Timestamp>)| ParentTurn {
+        context: id.context(names),
+        began,
+        ended,
+    };
+    past.chain(open).map(turn).collect()
+}
 
 type Load<'a> = &'a dyn Fn(SessionNo) -> Result<Session, String>;
 
@@ -64,6 +77,34 @@ impl State {
             self.fold(report, parent, [Event { at: row.created_at, fact }]);
         }
         Ok(())
+    }
+
+    /// What the parent's latest turns were, as far as it was read by now.
+    pub(super) fn look_at_parent(&mut self, ix: SourceIx, no: SessionNo, load: Load<'_>) -> Result<(), IntakeError> {
+        let source = &self.sources[ix.0 as usize];
+        let parent = source.active.get(&no).and_then(|active| active.session.parent.as_ref());
+        let Some(known) = parent.filter(|_| source.traced).and_then(|parent| source.known.get(parent)) else {
+            return Ok(());
+        };
+        let turns = match source.active.get(&known.no) {
+            Some(parent) => turns_of(&source.record, &parent.session),
+            None => {
+                let lost = |reason| IntakeError::Lost { id: source.active[&no].session.id.clone(), reason };
+                turns_of(&source.record, &load(known.no).map_err(lost)?)
+            }
+        };
+        self.sources[ix.0 as usize].active.get_mut(&no).expect("it was just there").parent_turns = turns;
+        Ok(())
+    }
+
+    /// Whether the parent of a session is still to be read, so that it is not known yet what its child worked for.
+    pub(super) fn parent_is_unread(&self, ix: SourceIx, no: SessionNo) -> bool {
+        let source = &self.sources[ix.0 as usize];
+        let Some(parent) = source.active.get(&no).and_then(|active| active.session.parent.as_ref()) else {
+            return false;
+        };
+        let Some(known) = source.known.get(parent) else { return true };
+        source.active.get(&known.no).is_some_and(|parent| parent.session.progress.cursor == 0)
     }
 
     /// Remembers a child whose parent was not found yet.

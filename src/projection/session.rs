@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use smol_str::SmolStr;
 
-use super::trace::{Answered, SpanRef, Stretch, Tally, TurnRef};
+use super::trace::{Answered, PastTurn, SpanRef, Stretch, Tally, TurnRef};
 use crate::domain::{
-    COPIED_UNTIL_BORN, CallId, Listing, Mark, ModelUsage, NameId, SessionId, SourceIx, Status, Timestamp, TraceContext,
-    Usage, Verdict,
+    COPIED_UNTIL_BORN, CallId, Listing, Mark, ModelUsage, NameId, SessionId, SourceIx, Status, Timestamp, Usage,
+    Verdict,
 };
 
 /// One session, as far as it was read. It begins with the fields of [`SessionHead`], in their order.
@@ -71,10 +71,8 @@ pub struct Session {
     pub children: Vec<SessionId>,
     /// The session that started it.
     pub parent: Option<SessionId>,
-    /// The turn of that session in which it is at work.
-    pub under: Option<TraceContext>,
-    /// The turn that was over last.
-    pub last_turn: Option<TurnRef>,
+    /// The turns that were over last, and were counted.
+    pub past_turns: Vec<PastTurn>,
     /// Half-done steps.
     pub loop_state: LoopState,
 }
@@ -175,8 +173,19 @@ pub struct OpenCall {
     pub span: SpanRef,
     /// The span that it stands under, if that is not its turn's.
     pub below: Option<SpanRef>,
-    /// The turn it belongs to; `None` if none was open, or if its span was told already.
+    /// The turn it belongs to; `None` if none was open.
     pub turn: Option<TurnRef>,
+    /// Its span was told when its turn ended.
+    pub is_told: bool,
+}
+
+/// A tool call that is waited for no longer and whose span was told: its end, should it come, is told no second time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldCall {
+    /// Its id.
+    pub id: CallId,
+    /// Its tool.
+    pub tool: NameId,
 }
 
 /// What connects an event of the agent's loop with the ones before it.
@@ -192,6 +201,8 @@ pub struct LoopState {
     pub act: Option<Stretch>,
     /// Tools at work.
     pub calls: Vec<OpenCall>,
+    /// Calls that were told though their ends were not.
+    pub told_calls: Vec<ToldCall>,
     /// The stretch of thinking it is in, or was in last.
     pub reasoning: Reasoning,
 }
@@ -227,8 +238,7 @@ impl Session {
             lost: 0,
             children: Vec::new(),
             parent: None,
-            under: None,
-            last_turn: None,
+            past_turns: Vec::new(),
             loop_state: LoopState::default(),
         }
     }
@@ -254,9 +264,15 @@ impl Session {
         self.open_turns.iter().rfind(|turn| turn.abandoned.is_none())
     }
 
+    /// The turn that what happens now belongs to: the one that it is in, or one that was given up and goes on.
+    pub fn working_turn(&self) -> Option<&Turn> {
+        self.turn().or(self.open_turns.last().filter(|turn| turn.id.number == self.turns))
+    }
+
     /// The same, to be changed.
-    pub fn turn_mut(&mut self) -> Option<&mut Turn> {
-        self.open_turns.iter_mut().rfind(|turn| turn.abandoned.is_none())
+    pub fn working_turn_mut(&mut self) -> Option<&mut Turn> {
+        let id = self.working_turn()?.id;
+        self.open_turns.iter_mut().rfind(|turn| turn.id == id)
     }
 
     /// All tokens it used, of all kinds and models.

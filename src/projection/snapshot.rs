@@ -6,7 +6,8 @@ use smol_str::SmolStr;
 
 use super::family::Family;
 use super::metric::Metric;
-use crate::domain::{Limits, NameId, TurnNames};
+use super::state::Origin;
+use crate::domain::{Limits, NameId};
 
 /// A source as readers see it.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +24,8 @@ pub struct SourceView {
     pub active: usize,
     /// Sessions that are settled.
     pub settled: usize,
-    /// The platform's host, as spans have it.
-    pub server: SmolStr,
-    /// How the platform's own traces call a turn.
-    pub turn_names: Option<TurnNames>,
+    /// What spans say of where they are from.
+    pub origin: Origin,
 }
 
 /// Everything there is to show.

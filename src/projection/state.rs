@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
 
 use super::family::{Families, Head, SeriesKey};
 use super::fold::Fold;
@@ -18,6 +17,7 @@ use super::session::{Session, SessionHead};
 use super::snapshot::{Snapshot, SourceView};
 use super::span::TraceSpan;
 use super::standing::{Place, Standing};
+use super::trace::ParentTurn;
 use super::vocabulary::Vocabulary;
 use crate::domain::{
     Capabilities, Fact, Limits, Mark, NameId, SessionId, SessionNo, SourceIx, Span, Status, Timestamp,
@@ -36,6 +36,19 @@ pub struct SourceRecord {
     pub key_print: u64,
     /// Nothing before this is counted.
     pub count_from: Timestamp,
+    /// What spans say of where they are from.
+    pub origin: Origin,
+}
+
+/// Where spans of a source are from. Stored, as they may be sent when it is watched no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The platform's host.
+    pub server: String,
+    /// The attribute in which the platform's own traces have the name of a turn; empty if it names none.
+    pub turn_attribute: String,
+    /// What stands before the 32 digits of that name.
+    pub turn_prefix: String,
 }
 
 /// What is kept of every session ever seen; all that is kept in memory of a settled one.
@@ -56,6 +69,8 @@ pub(super) struct Active {
     pub(super) read_at: Timestamp,
     /// Where it stands in the gauge of sessions by status.
     pub(super) shown: Option<Place>,
+    /// The latest turns of its parent, where it has one, as of the report that is taken in.
+    pub(super) parent_turns: Vec<ParentTurn>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,8 +83,8 @@ pub(super) struct Source {
     pub(super) limits: Limits,
     /// After how much silence a turn that is not over is given up.
     pub(super) abandon_turns_after: Option<Span>,
-    /// The platform's host, where its sessions are told as spans.
-    pub(super) traced: Option<SmolStr>,
+    /// Its sessions are told as spans.
+    pub(super) traced: bool,
     /// Children by parents that no list has shown yet.
     pub(super) orphans: Orphans,
 }
@@ -115,7 +130,13 @@ impl Changes {
 
 impl Active {
     pub(super) fn new(session: Session) -> Self {
-        Self { session, listed_at: Timestamp::default(), read_at: Timestamp::default(), shown: None }
+        Self {
+            session,
+            listed_at: Timestamp::default(),
+            read_at: Timestamp::default(),
+            shown: None,
+            parent_turns: Vec::new(),
+        }
     }
 }
 
@@ -176,7 +197,7 @@ impl State {
             walks: BTreeMap::new(),
             limits: Limits::default(),
             abandon_turns_after: None,
-            traced: None,
+            traced: false,
             orphans: Orphans::default(),
         });
         self.count_phase(ix, self.words.active, 0);
@@ -227,9 +248,9 @@ impl State {
         }
     }
 
-    /// Says whether the sessions of a source are told as spans: then it has the name of the platform's host.
-    pub fn trace(&mut self, ix: SourceIx, server: Option<SmolStr>) {
-        self.sources[ix.0 as usize].traced = server;
+    /// Says whether the sessions of a source are told as spans.
+    pub fn trace(&mut self, ix: SourceIx, traced: bool) {
+        self.sources[ix.0 as usize].traced = traced;
     }
 
     /// Puts back what waits in the outbox.
@@ -468,8 +489,7 @@ impl State {
                     limits: source.limits.clone(),
                     active: source.active.len(),
                     settled: source.known.len() - source.active.len(),
-                    server: source.traced.clone().unwrap_or_default(),
-                    turn_names: source.capabilities.and_then(|it| it.turn_names),
+                    origin: source.record.origin.clone(),
                 })
                 .collect::<Arc<[_]>>(),
         }

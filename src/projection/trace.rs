@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Named, NanoUsd, SpanId, SpanNames, Status, Timestamp, Tokens, TraceContext, TurnKey};
+use crate::domain::{Named, NanoUsd, Place, SpanId, SpanNames, Status, Timestamp, Tokens, TraceContext, TurnKey};
 
 /// Things that are told as events of a turn's span; those past it are only counted.
 const MAX_MARKS: usize = 128;
@@ -13,12 +13,38 @@ const MAX_MARKS: usize = 128;
 /// A turn, as far as it takes to name its spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnRef {
-    /// Its number in its session, from 1.
+    /// Its number in its session, from 1, as far as the session was seen.
     pub number: u32,
+    /// Where it began.
+    pub place: Place,
     /// The platform's own name, which is also that of its trace.
     pub key: Option<TurnKey>,
     /// The turn of the parent session that it is part of.
     pub under: Option<TraceContext>,
+    /// It was given up, and told: what is meant is what follows of it.
+    pub is_rest: bool,
+}
+
+/// A turn that is over, for those that look for it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastTurn {
+    /// Which one.
+    pub id: TurnRef,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+}
+
+/// A turn of the parent session, as its child's turns see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParentTurn {
+    /// Its span.
+    pub context: TraceContext,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended; `None` while it goes on, as far as the parent was read.
+    pub ended: Option<Timestamp>,
 }
 
 /// A span below a turn's, as far as it takes to name it.
@@ -28,9 +54,8 @@ pub struct SpanRef {
     pub own: Option<SpanId>,
     /// What it is of.
     pub of: Named,
-    /// The position in the stream that it is named after; where one event begins several spans, 256 times that and the
-    /// number of the span.
-    pub place: u64,
+    /// Where it began, which it is named after.
+    pub place: Place,
 }
 
 /// A stretch of work that is not over, with what happens in it.
@@ -104,23 +129,34 @@ impl TurnRef {
     /// The turn's own span, in its trace.
     pub fn context(self, names: SpanNames) -> TraceContext {
         let trace = match (self.key, self.under) {
-            (Some(TurnKey(trace)), _) => trace,
+            (Some(key), _) => key.trace(),
             (None, Some(under)) => under.trace,
-            (None, None) => names.trace(self.number),
+            (None, None) => names.trace(self.place),
         };
         // No platform names the span of a turn; and should one tell the same turn twice, there are two of them.
-        TraceContext { trace, span: names.span(Named::Turn, self.number.into()) }
+        TraceContext { trace, span: names.span(if self.is_rest { Named::Rest } else { Named::Turn }, self.place) }
     }
 
     /// The span it stands under in the same trace.
-    pub fn parent(self) -> Option<SpanId> {
+    pub fn parent(self, names: SpanNames) -> Option<SpanId> {
+        if self.is_rest {
+            return Some(names.span(Named::Turn, self.place));
+        }
         self.under.filter(|_| self.key.is_none()).map(|under| under.span)
+    }
+}
+
+impl ParentTurn {
+    /// The turn that the parent was in then: of several the one that began last.
+    pub fn at(turns: &[Self], then: Timestamp) -> Option<TraceContext> {
+        let was_on = |turn: &&Self| turn.began <= then && turn.ended.is_none_or(|ended| then <= ended);
+        turns.iter().filter(was_on).max_by_key(|turn| turn.began).map(|turn| turn.context)
     }
 }
 
 impl SpanRef {
     /// A span whose platform may name it; else it is named after its place.
-    pub const fn new(of: Named, own: Option<SpanId>, place: u64) -> Self {
+    pub const fn new(of: Named, own: Option<SpanId>, place: Place) -> Self {
         Self { own, of, place }
     }
 

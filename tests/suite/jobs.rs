@@ -22,6 +22,7 @@ fn state() -> State {
         account: String::new(),
         key_print: 0,
         count_from: Timestamp::default(),
+        origin: agent_session_exporter::projection::Origin::default(),
     });
     let row = row(1, 0, Status::Running, 1);
     state.take_in(&report(SourceIx(0), 0, vec![row]), &|_| Err(String::new())).expect("a row");

@@ -243,6 +243,7 @@ fn more_sessions_than_one_batch_are_taken_away() {
         account: String::new(),
         key_print: 0,
         count_from: Timestamp::default(),
+        origin: agent_session_exporter::projection::Origin::default(),
     };
     let ix = state.add_source(record);
     for number in 0..1203 {

@@ -28,6 +28,7 @@ impl Kin {
             account: String::new(),
             key_print: 0,
             count_from,
+            origin: agent_session_exporter::projection::Origin::default(),
         };
         let source = state.add_source(record);
         state.attach(source, everruns::DESCRIPTOR.capabilities, None);

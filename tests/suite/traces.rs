@@ -6,7 +6,7 @@ use agent_session_exporter::domain::{
     Event, Fact, Item, Mark, Report, Row, SessionId, Sighting, SourceIx, Status, Timestamp,
 };
 use agent_session_exporter::ingest::platforms::{Descriptor, everruns, hcompany};
-use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
+use agent_session_exporter::projection::{LabelPolicy, Origin, SourceRecord, State};
 use agent_session_exporter::views::otlp::{Sender, traces};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
@@ -30,9 +30,14 @@ fn spans(
         account: "recorded".into(),
         key_print: 0,
         count_from: Timestamp::default(),
+        origin: Origin {
+            server: "platform.example".into(),
+            turn_attribute: platform.capabilities.turn_names.map_or("", |names| names.attribute).into(),
+            turn_prefix: platform.capabilities.turn_names.map_or("", |names| names.prefix).into(),
+        },
     });
     state.attach(source, platform.capabilities, None);
-    state.trace(source, Some("platform.example".into()));
+    state.trace(source, true);
     let created_at = events.first().map_or(RECEIVED, |event| event.at);
     let id = SessionId::new(id);
     let sighting = Sighting { status: Status::Pending, since: created_at, started_at: None, finished_at: None };

@@ -10,7 +10,6 @@ use super::family::{Families, SeriesKey};
 use super::metric::Metric;
 use super::names::Names;
 use super::session::{LoopState, Run, Session};
-use super::span::ChatWork;
 use super::trace::Happening;
 use super::vocabulary::Vocabulary;
 use crate::domain::{Ending, Event, Fact, NameId, SessionId, Sighting, Span, Status, Timestamp, TurnOutcome, Verdict};
@@ -28,7 +27,11 @@ pub struct Fold<'a> {
     /// The fact at hand is a copy of one that is counted elsewhere.
     is_copy: bool,
     /// The position of the fact at hand; of one beside the stream, that of the next event.
-    place: u64,
+    position: u64,
+    /// It is beside the stream.
+    is_beside: bool,
+    /// Turns that began with it.
+    turns_begun: u32,
     /// Where spans go, if they are wanted.
     tracer: Option<Tracer<'a>>,
 }
@@ -36,7 +39,7 @@ pub struct Fold<'a> {
 impl<'a> Fold<'a> {
     /// Folds into these families.
     pub fn new(families: &'a mut Families, words: &'a Vocabulary, now: Timestamp) -> Self {
-        Self { families, words, now, is_copy: false, place: 0, tracer: None }
+        Self { families, words, now, is_copy: false, position: 0, is_beside: false, turns_begun: 0, tracer: None }
     }
 
     /// Tells spans, too.
@@ -49,7 +52,7 @@ impl<'a> Fold<'a> {
         let at = event.at;
         let positions = event.fact.positions();
         let before = session.progress.cursor;
-        self.place = before;
+        (self.position, self.is_beside, self.turns_begun) = (before, positions == 0, 0);
         session.progress.cursor = before.saturating_add(positions);
         self.is_copy = positions > 0 && session.is_copy(at);
         let is_event = positions > 0 && !matches!(event.fact, Fact::Passed(_));
@@ -87,7 +90,11 @@ impl<'a> Fold<'a> {
             Fact::ActStarted(span) => self.act_started(session, *span, at),
             Fact::ActEnded => self.act_ended(session, at),
             Fact::ChildOf(parent) => session.parent = Some(parent.clone()),
-            Fact::Under(turn) => session.under = *turn,
+            Fact::Under(turn) => {
+                if let Some(begun) = session.open_turns.last_mut() {
+                    begun.id.under = Some(*turn);
+                }
+            }
             Fact::Usage { steps, models } | Fact::Totals { steps, models } => self.usage(session, *steps, models, at),
             Fact::ReasoningStarted { model, span } => self.reasoning_started(session, *model, *span, at),
             Fact::ModelNamed(model) => session.loop_state.reasoning.model = Some(*model),
@@ -148,15 +155,13 @@ impl<'a> Fold<'a> {
         if self.counts(session, at) {
             self.count_entry(session, status);
         }
-        session.stream_status = Some(status);
-        self.enter(session, status, at);
-    }
-
-    fn enter(&mut self, session: &mut Session, status: Status, at: Timestamp) {
+        if session.stream_status != Some(status) {
+            session.stream_status = Some(status);
+            self.happened(session, at, Happening::Entered(status));
+        }
         if session.status != status {
             session.status = status;
             session.since = at;
-            self.happened(session, at, Happening::Entered(status));
         }
     }
 
@@ -173,7 +178,8 @@ impl<'a> Fold<'a> {
         if session.status == sighting.status {
             return;
         }
-        self.enter(session, sighting.status, sighting.since);
+        session.status = sighting.status;
+        session.since = sighting.since;
         // Streams never tell these two; every other entry is counted when the stream tells it.
         if matches!(sighting.status, Status::Queued | Status::Other) && self.counts(session, sighting.since) {
             self.count_entry(session, sighting.status);
@@ -221,8 +227,12 @@ impl<'a> Fold<'a> {
             if self.counts(session, at) {
                 self.count_entry(session, status);
             }
+            self.happened(session, at, Happening::Entered(status));
         }
-        self.enter(session, status, at);
+        if session.status != status {
+            session.status = status;
+            session.since = at;
+        }
         match status {
             Status::Running if session.turn().is_none() => self.open_turn(session, None, at),
             Status::Idle => drop(self.close_turn(session, TurnOutcome::Completed, at, None, None)),
@@ -325,10 +335,7 @@ impl<'a> Fold<'a> {
         session.error = error;
         session.run.stream_end = None;
         session.run.ended = true;
-        // No running total will say any more which model these answers were of.
-        for answered in std::mem::take(&mut session.loop_state.answered) {
-            self.answer_known(session, &answered, ChatWork::default());
-        }
+        self.forget_answers(session);
         session.loop_state = LoopState::default();
     }
 
@@ -343,6 +350,7 @@ impl<'a> Fold<'a> {
         while session.turn().is_some() {
             self.close_turn(session, TurnOutcome::Abandoned, at, None, None);
         }
+        self.forget_answers(session);
         if session.mismatch > 0 {
             self.checked(session, session.tokens_used());
         }

@@ -5,6 +5,7 @@ use crate::domain::{NameId, Named, Span, Timestamp, ToolCall};
 use crate::projection::metric::Metric;
 use crate::projection::names::Names;
 use crate::projection::session::{LoopState, OpenCall, Session};
+use crate::projection::span::ChatWork;
 use crate::projection::trace::{Answered, SpanRef, Stretch};
 
 /// Tool calls that are waited for at once in one session; the oldest is given up for a further one.
@@ -20,8 +21,13 @@ impl Fold<'_> {
         let began = took.map_or(at, |took| at.minus(took));
         let step = Stretch { until: at, ..self.stretch(session, Named::Step, None, began) };
         session.loop_state.step = Some(step);
-        if took.is_some() && session.loop_state.answered.len() < MAX_ANSWERED {
-            session.loop_state.answered.push(Answered { began, ended: at, step });
+        if took.is_some() {
+            let answered = Answered { began, ended: at, step };
+            if session.loop_state.answered.len() < MAX_ANSWERED {
+                session.loop_state.answered.push(answered);
+            } else {
+                self.answer_known(session, &answered, ChatWork::default());
+            }
         }
         for (part, call) in calls.iter().enumerate() {
             self.begin_call(session, call, part, at);
@@ -35,8 +41,8 @@ impl Fold<'_> {
     fn begin_call(&mut self, session: &mut Session, call: &ToolCall<NameId>, part: usize, at: Timestamp) {
         self.count_call(session, call.tool, at);
         if session.loop_state.calls.len() >= MAX_OPEN_CALLS {
-            let oldest = session.loop_state.calls.remove(0);
-            self.call_over(session, &oldest, None, at, true);
+            // Should its end come after all, it is told then.
+            session.loop_state.calls.remove(0);
         }
         let open = self.open_call(session, call, part, at);
         session.loop_state.calls.push(open);
@@ -44,7 +50,7 @@ impl Fold<'_> {
 
     fn open_call(&self, session: &Session, call: &ToolCall<NameId>, part: usize, began: Timestamp) -> OpenCall {
         let LoopState { step, act, .. } = &session.loop_state;
-        let turn = session.turn().map(|turn| turn.id);
+        let turn = session.working_turn().map(|turn| turn.id);
         OpenCall {
             id: call.id.clone(),
             tool: call.tool,
@@ -52,7 +58,15 @@ impl Fold<'_> {
             span: SpanRef::new(Named::Tool, call.span, self.place(part)),
             below: act.or(*step).filter(|around| around.turn == turn).map(|around| around.span),
             turn,
+            is_told: false,
         }
+    }
+
+    /// Whether the call was told as cut off, and is forgotten but for that.
+    fn was_told(session: &mut Session, call: &ToolCall<NameId>) -> bool {
+        let told = &mut session.loop_state.told_calls;
+        let found = told.iter().rposition(|told| Some(&told.id) == call.id.as_ref() && told.tool == call.tool);
+        found.map(|place| told.remove(place)).is_some()
     }
 
     pub(super) fn tool_ended(
@@ -71,11 +85,6 @@ impl Fold<'_> {
         if let Some(step) = &mut session.loop_state.step {
             step.until = step.until.max(at);
         }
-        if error.is_some()
-            && let Some(turn) = session.turn_mut()
-        {
-            turn.tally.tool_failures += 1;
-        }
         // A call from before counting began is not counted, so neither is its end.
         let counts = self.counts(session, at) && open.as_ref().is_none_or(|open| self.counts(session, open.began));
         if open.is_none() {
@@ -83,11 +92,19 @@ impl Fold<'_> {
             self.count_call(session, call.tool, at);
         }
         let began = |session: &Session| at.minus(took.unwrap_or(Span::ZERO)).max(session.created_at);
-        let told = open.clone().unwrap_or_else(|| self.open_call(session, call, 0, began(session)));
+        let told = open.clone().unwrap_or_else(|| {
+            let is_told = Self::was_told(session, call);
+            OpenCall { is_told, ..self.open_call(session, call, 0, began(session)) }
+        });
         if !counts {
             return;
         }
-        let seen = self.call_over(session, &told, error, at, false);
+        if error.is_some()
+            && let Some(turn) = session.working_turn_mut()
+        {
+            turn.tally.tool_failures += 1;
+        }
+        let seen = self.call_over(session, &told, error, at);
         if let Some(took) = took.or_else(|| open.as_ref().map(|open| self.span(session, open.began, at))) {
             self.observe(session, Metric::ToolCallDuration, [call.tool, Names::NONE], took.micros(), seen);
         }
@@ -97,10 +114,10 @@ impl Fold<'_> {
     }
 
     fn count_call(&mut self, session: &mut Session, tool: NameId, at: Timestamp) {
-        if let Some(turn) = session.turn_mut() {
-            turn.tally.tool_calls += 1;
-        }
         if self.counts(session, at) {
+            if let Some(turn) = session.working_turn_mut() {
+                turn.tally.tool_calls += 1;
+            }
             self.add(session, Metric::ToolCalls, [tool, Names::NONE], 1);
         }
     }

@@ -4,21 +4,25 @@
 //! another session's copied head) is not told.
 
 use super::Fold;
-use crate::domain::{ModelCall, NameId, Named, Span, SpanId, SpanNames, Timestamp, TraceContext, TurnOutcome, Verdict};
+use crate::domain::{
+    ModelCall, NameId, Named, Place, Span, SpanId, SpanNames, Timestamp, TraceContext, TurnKey, TurnOutcome, Verdict,
+};
 use crate::projection::distribution::Exemplar;
-use crate::projection::session::{OpenCall, Session, Turn};
+use crate::projection::session::{OpenCall, Session, ToldCall, Turn};
 use crate::projection::span::{ChatWork, TraceSpan, TurnWork, Work};
-use crate::projection::trace::{Answered, Happening, SpanRef, Stretch, TurnRef};
+use crate::projection::trace::{Answered, Happening, ParentTurn, PastTurn, SpanRef, Stretch, TurnRef};
 
-/// The rest of a turn that was given up is a span of its own: its number is the turn's, with this bit.
-const REST: u64 = 1 << 32;
+/// Turns that are over and may still be asked for by children's turns.
+const PAST_TURNS: usize = 4;
+/// Calls that were told without their ends; the end of an older one is told a second time.
+const TOLD_CALLS: usize = 64;
 
 /// Where spans of one session go.
 pub struct Tracer<'a> {
     /// What they are named after.
     pub names: SpanNames,
-    /// The turn that the parent session is in, if there is one.
-    pub parent_turn: Option<TraceContext>,
+    /// The latest turns of the parent session, if there is one.
+    pub parent_turns: &'a [ParentTurn],
     /// The spans.
     pub spans: &'a mut Vec<TraceSpan>,
 }
@@ -47,15 +51,23 @@ struct Times {
 }
 
 impl Fold<'_> {
-    /// The place of the fact at hand, told from others that begin with the same one.
-    pub(super) fn place(&self, part: usize) -> u64 {
-        self.place.saturating_mul(256).saturating_add(part.min(255) as u64)
+    /// Where the fact at hand stands; `part` tells apart what begins with it.
+    pub(super) fn place(&self, part: usize) -> Place {
+        Place { position: self.position, part: u32::try_from(part).unwrap_or(u32::MAX) }
+    }
+
+    /// The same for a turn: one that begins beside the stream is told apart by its number from what the stream begins
+    /// there.
+    pub(super) fn turn_place(&mut self, number: u32) -> Place {
+        let part = if self.is_beside { number } else { self.turns_begun };
+        self.turns_begun += 1;
+        Place { position: self.position, part }
     }
 
     /// A stretch of work that begins now, in the turn that the session is in.
     pub(super) fn stretch(&self, session: &Session, of: Named, own: Option<SpanId>, began: Timestamp) -> Stretch {
         let span = SpanRef::new(of, own, self.place(0));
-        Stretch { span, turn: session.turn().map(|turn| turn.id), began, until: began }
+        Stretch { span, turn: session.working_turn().map(|turn| turn.id), began, until: began }
     }
 
     /// Tells a span below a turn's; gives where it can be looked at, if it is told.
@@ -72,14 +84,14 @@ impl Fold<'_> {
             return None;
         }
         let tracer = self.tracer.as_mut()?;
-        let own = turn.context(tracer.names);
-        let context = TraceContext { trace: own.trace, span: span.id(tracer.names) };
+        let of_turn = turn.context(tracer.names);
+        let context = TraceContext { trace: of_turn.trace, span: span.id(tracer.names) };
         tracer.spans.push(TraceSpan {
             source: session.source,
             session: session.id.clone(),
             agent: session.agent,
             context,
-            parent: Some(below.map_or(own.span, |below| below.id(tracer.names))),
+            parent: Some(below.map_or(of_turn.span, |below| below.id(tracer.names))),
             began: times.began.min(times.ended),
             ended: times.ended,
             cut_off: times.cut_off,
@@ -147,7 +159,7 @@ impl Fold<'_> {
         span: SpanRef,
         at: Timestamp,
     ) -> Option<Exemplar> {
-        let turn = session.turn()?.id;
+        let turn = session.working_turn()?.id;
         let reason = session.loop_state.reasoning.stretch.filter(|reason| reason.turn == Some(turn));
         let began = match (call.took, reason) {
             (Some(took), _) => at.minus(took),
@@ -176,28 +188,56 @@ impl Fold<'_> {
         self.tell(session, turn, answered.chat(), Some(answered.step.span), times, Work::Chat(Box::new(work)))
     }
 
-    /// A tool call is over: when its end is told, or its turn ends.
+    /// Answers of which nobody will say any more what model they were of.
+    pub(super) fn forget_answers(&mut self, session: &mut Session) {
+        for answered in std::mem::take(&mut session.loop_state.answered) {
+            self.answer_known(session, &answered, ChatWork::default());
+        }
+    }
+
+    /// A tool call is over: its end was told.
     pub(super) fn call_over(
         &mut self,
         session: &Session,
         call: &OpenCall,
         error: Option<NameId>,
         at: Timestamp,
-        cut_off: bool,
     ) -> Option<Exemplar> {
-        let turn = call.turn?;
-        // A call is counted when it begins.
-        if cut_off && !self.counts(session, call.began) {
+        if call.is_told {
             return None;
         }
-        let times = Times { began: call.began, ended: at, cut_off };
+        let times = Times { began: call.began, ended: at, cut_off: false };
         let work = Work::Tool { tool: call.tool, call: call.id.clone(), error };
-        self.tell(session, turn, call.span, call.below, times, work)
+        self.tell(session, call.turn?, call.span, call.below, times, work)
+    }
+
+    /// A tool call goes on no more, though its end was not told.
+    fn call_cut_off(&mut self, session: &Session, call: &OpenCall, at: Timestamp) {
+        // A call is counted when it begins.
+        let (Some(turn), true) = (call.turn, !call.is_told && self.counts(session, call.began)) else { return };
+        let times = Times { began: call.began, ended: at, cut_off: true };
+        let work = Work::Tool { tool: call.tool, call: call.id.clone(), error: None };
+        self.tell(session, turn, call.span, call.below, times, work);
+    }
+
+    /// Nobody waits for the calls that are open any more.
+    pub(super) fn drop_calls(&mut self, session: &mut Session, at: Timestamp) {
+        for call in std::mem::take(&mut session.loop_state.calls) {
+            self.call_cut_off(session, &call, at);
+            let (Some(id), Some(_)) = (call.id, call.turn) else { continue };
+            let told = &mut session.loop_state.told_calls;
+            if told.len() >= TOLD_CALLS {
+                told.remove(0);
+            }
+            told.push(ToldCall { id, tool: call.tool });
+        }
     }
 
     /// Something that happened in the turn that the session is in.
     pub(super) fn happened(&mut self, session: &mut Session, at: Timestamp, what: Happening) {
-        if let Some(turn) = session.turn_mut() {
+        if self.counts(session, at)
+            && let Some(turn) = session.working_turn_mut()
+        {
             turn.tally.mark(at, what);
         }
     }
@@ -217,13 +257,20 @@ impl Fold<'_> {
         for place in 0..session.loop_state.calls.len() {
             if is_of(session.loop_state.calls[place].turn) {
                 let call = session.loop_state.calls[place].clone();
-                self.call_over(session, &call, None, end.at, true);
+                self.call_cut_off(session, &call, end.at);
                 // Its end may still come and is counted then; its span is told.
-                session.loop_state.calls[place].turn = None;
+                session.loop_state.calls[place].is_told = true;
             }
         }
-        let previous = session.last_turn.filter(|last| last.number != turn.id.number);
-        session.last_turn = Some(turn.id);
+        let before = |past: &&PastTurn| past.id.number < turn.id.number;
+        let previous = session.past_turns.iter().rfind(before).map(|past| past.id);
+        if self.counts(session, end.at) {
+            if session.past_turns.len() >= PAST_TURNS {
+                session.past_turns.remove(0);
+            }
+            let began = turn.abandoned.unwrap_or(turn.began).min(end.at);
+            session.past_turns.push(PastTurn { id: turn.id, began, ended: end.at });
+        }
         self.tell_turn(session, turn, previous, end)
     }
 
@@ -239,18 +286,13 @@ impl Fold<'_> {
         }
         let tracer = self.tracer.as_mut()?;
         let names = tracer.names;
-        let own = turn.id.context(names);
-        let (context, parent, began) = match turn.abandoned {
-            None => (own, turn.id.parent(), turn.began),
-            Some(given_up) => {
-                let rest = names.span(Named::Turn, u64::from(turn.id.number) | REST);
-                (TraceContext { span: rest, ..own }, Some(own.span), given_up)
-            }
-        };
+        let context = turn.id.context(names);
+        let began = if turn.id.is_rest { turn.abandoned.unwrap_or(turn.began) } else { turn.began };
+        let parent_turn = ParentTurn::at(tracer.parent_turns, turn.began).filter(|it| it.trace != context.trace);
         let tally = turn.tally;
         let work = TurnWork {
             number: turn.id.number,
-            is_named: turn.id.key.is_some(),
+            is_named: turn.id.key.is_some_and(TurnKey::is_own),
             outcome: end.outcome,
             error: end.error,
             verdict: end.verdict,
@@ -264,15 +306,15 @@ impl Fold<'_> {
             marks: tally.marks,
             more_marks: tally.more_marks,
             previous: previous.map(|turn| turn.context(names)),
-            parent_turn: tracer.parent_turn.filter(|parent| parent.trace != own.trace),
-            is_rest: turn.abandoned.is_some(),
+            parent_turn,
+            is_rest: turn.id.is_rest,
         };
         tracer.spans.push(TraceSpan {
             source: session.source,
             session: session.id.clone(),
             agent: session.agent,
             context,
-            parent,
+            parent: turn.id.parent(names),
             began: began.min(end.at),
             ended: end.at,
             cut_off: end.outcome == TurnOutcome::Abandoned,

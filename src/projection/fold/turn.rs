@@ -6,7 +6,7 @@ use crate::domain::{NameId, Span, Timestamp, TurnKey, TurnOutcome, Verdict};
 use crate::projection::distribution::Exemplar;
 use crate::projection::metric::Metric;
 use crate::projection::names::Names;
-use crate::projection::session::{LoopState, Session, Turn};
+use crate::projection::session::{Session, Turn};
 use crate::projection::trace::{Tally, TurnRef};
 
 /// Turns of one session that are open at once; the oldest is given up for a further one.
@@ -22,11 +22,9 @@ impl Fold<'_> {
             }
         }
         // What the turn before left open will not end in this one.
-        for call in std::mem::take(&mut session.loop_state.calls) {
-            self.call_over(session, &call, None, at, true);
-        }
+        self.drop_calls(session, at);
         session.turns += 1;
-        let turn = new_turn(session, key, at);
+        let turn = self.new_turn(session, key, at);
         session.open_turns.push(turn);
         session.run.began.get_or_insert(at);
         self.count_start(session, at);
@@ -84,7 +82,7 @@ impl Fold<'_> {
         let has_failed = matches!(outcome, TurnOutcome::Failed | TurnOutcome::TimedOut);
         session.error = has_failed.then(|| error.unwrap_or(self.words.other_error));
         let began = turn.as_ref().map(|turn| turn.began);
-        let turn = turn.unwrap_or_else(|| new_turn(session, key, at.minus(took.unwrap_or(Span::ZERO))));
+        let turn = turn.unwrap_or_else(|| self.new_turn(session, key, at.minus(took.unwrap_or(Span::ZERO))));
         let end = TurnEnd { outcome, error: session.error, verdict: None, at };
         let seen = self.turn_over(session, turn, end);
         if self.counts(session, at)
@@ -97,14 +95,18 @@ impl Fold<'_> {
 
     /// Nobody waits any longer for the end of a turn; should it come, the turn counts as begun again.
     pub(super) fn turn_abandoned(&mut self, session: &mut Session, key: Option<TurnKey>, at: Timestamp) {
-        let found = session.open_turns.iter_mut().find(|turn| turn.id.key == key && turn.abandoned.is_none());
-        let Some(turn) = found else { return };
-        let given_up = turn.clone();
-        turn.abandoned = Some(at);
-        turn.tally = Tally::default();
+        let found = session.open_turns.iter().position(|turn| turn.id.key == key && turn.abandoned.is_none());
+        let Some(place) = found else { return };
+        let began = session.open_turns[place].began;
+        // Its work ended with its last sign of life; that nobody waits for more is known later.
+        let over_at = session.progress.newest.max(began);
+        session.open_turns[place].abandoned = Some(over_at);
         // One from before counting began is given up without a count, however late that is.
-        if self.counts(session, given_up.began) {
-            self.turn_over(session, given_up, TurnEnd::abandoned(at));
+        if self.counts(session, began) {
+            let turn = &mut session.open_turns[place];
+            let given_up = Turn { abandoned: None, tally: std::mem::take(&mut turn.tally), ..turn.clone() };
+            turn.id.is_rest = true;
+            self.turn_over(session, given_up, TurnEnd::abandoned(over_at));
             self.count_end(session, TurnOutcome::Abandoned, at, None);
         }
     }
@@ -116,10 +118,16 @@ impl Fold<'_> {
         at: Timestamp,
         error: Option<NameId>,
     ) {
-        let LoopState { calls, asked, .. } = &mut session.loop_state;
-        calls.clear();
-        *asked = None;
+        self.drop_calls(session, at);
+        session.loop_state.asked = None;
         self.count_end(session, outcome, at, error);
+    }
+
+    /// The turn that the session begins now, having counted it.
+    fn new_turn(&mut self, session: &Session, key: Option<TurnKey>, began: Timestamp) -> Turn {
+        let (number, place) = (session.turns, self.turn_place(session.turns));
+        let id = TurnRef { number, place, key, under: None, is_rest: false };
+        Turn { id, began, verdict: None, abandoned: None, tally: Tally::default() }
     }
 
     fn count_start(&mut self, session: &Session, at: Timestamp) {
@@ -142,12 +150,6 @@ impl Fold<'_> {
     fn observe_turn(&mut self, session: &Session, outcome: TurnOutcome, took: Span, seen: Option<Exemplar>) {
         self.observe(session, Metric::TurnDuration, [self.words.outcome(outcome), Names::NONE], took.micros(), seen);
     }
-}
-
-/// The turn that the session begins now, having counted it.
-fn new_turn(session: &Session, key: Option<TurnKey>, began: Timestamp) -> Turn {
-    let id = TurnRef { number: session.turns, key, under: session.under };
-    Turn { id, began, verdict: None, abandoned: None, tally: Tally::default() }
 }
 
 pub(super) fn answered(session: &mut Session, verdict: Option<Verdict>) {

@@ -38,10 +38,10 @@ impl Fold<'_> {
         {
             let more = steps - session.steps;
             session.steps = steps;
-            if let Some(turn) = session.turn_mut() {
-                turn.tally.steps += more;
-            }
             if self.counts(session, at) {
+                if let Some(turn) = session.working_turn_mut() {
+                    turn.tally.steps += more;
+                }
                 self.add(session, Metric::Steps, [Names::NONE; 2], more);
             }
         }
@@ -56,12 +56,12 @@ impl Fold<'_> {
                 moved.push((row.model, rise));
             }
             remember(session, row.model, Usage { tokens: row.usage.tokens.highest(before.tokens), cost });
-            if let Some(turn) = session.turn_mut() {
-                turn.tally.tokens += more;
-                rise.cost.into_iter().for_each(|cost| turn.tally.spend(cost, false));
-            }
             if !self.counts(session, at) {
                 continue;
+            }
+            if let Some(turn) = session.working_turn_mut() {
+                turn.tally.tokens += more;
+                rise.cost.into_iter().for_each(|cost| turn.tally.spend(cost, false));
             }
             self.add_tokens(session, row.model, more);
             if dearer > 0 {
@@ -118,10 +118,10 @@ impl Fold<'_> {
     pub(super) fn reasoning_ended(&mut self, session: &mut Session, call: &ModelCall<NameId>, at: Timestamp) {
         session.steps += 1;
         if self.counts(session, at) {
+            if let Some(turn) = session.working_turn_mut() {
+                turn.tally.steps += 1;
+            }
             self.add(session, Metric::Steps, [Names::NONE; 2], 1);
-        }
-        if let Some(turn) = session.turn_mut() {
-            turn.tally.steps += 1;
         }
         let Reasoning { stretch, model, called, .. } = session.loop_state.reasoning;
         if !called {
@@ -140,11 +140,6 @@ impl Fold<'_> {
         at: Timestamp,
     ) {
         let seen = self.chat_over(session, call, SpanRef::new(Named::Chat, span, self.place(0)), at);
-        if let Some(turn) = session.turn_mut() {
-            turn.tally.model_calls += 1;
-            turn.tally.tokens += call.usage.tokens;
-            call.usage.cost.into_iter().for_each(|cost| turn.tally.spend(cost, call.estimated));
-        }
         let model = call.model.unwrap_or(self.words.unknown);
         let before = known(session, model);
         let cost = match (before.cost, call.usage.cost) {
@@ -154,6 +149,11 @@ impl Fold<'_> {
         remember(session, model, Usage { tokens: before.tokens + call.usage.tokens, cost });
         if !self.counts(session, at) {
             return;
+        }
+        if let Some(turn) = session.working_turn_mut() {
+            turn.tally.model_calls += 1;
+            turn.tally.tokens += call.usage.tokens;
+            call.usage.cost.into_iter().for_each(|cost| turn.tally.spend(cost, call.estimated));
         }
         let labels = [model, Names::NONE];
         self.add(session, Metric::ModelCalls, labels, 1);

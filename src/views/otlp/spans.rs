@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 
 use super::{Sender, attribute, nanos, resource, scope, semconv};
 use crate::domain::{NanoUsd, Tokens, TraceContext, TurnOutcome};
-use crate::projection::{ChatWork, Happening, Mark, Snapshot, SourceView, TraceSpan, TurnWork, Work};
+use crate::projection::{ChatWork, Happening, Mark, Origin, Snapshot, SourceView, TraceSpan, TurnWork, Work};
 
 /// One message with these spans. `snapshot` has to be one that was shown after they were committed: it knows the names.
 pub fn traces(snapshot: &Snapshot, spans: &[TraceSpan], sender: &Sender) -> ExportTraceServiceRequest {
@@ -174,11 +174,12 @@ impl<'a> Writer<'a> {
         all.text(semconv::OPERATION_NAME, semconv::INVOKE_AGENT);
         if let Some(source) = self.source() {
             all.text(semconv::PROVIDER_NAME, &source.platform);
-            if !source.server.is_empty() {
-                all.text(semconv::SERVER_ADDRESS, &source.server);
+            let Origin { server, turn_attribute, turn_prefix } = &source.origin;
+            if !server.is_empty() {
+                all.text(semconv::SERVER_ADDRESS, server);
             }
-            if let Some(names) = source.turn_names.filter(|_| turn.is_named) {
-                all.text(names.attribute, &format!("{}{}", names.prefix, self.span.context.trace));
+            if turn.is_named && !turn_attribute.is_empty() {
+                all.text(turn_attribute, &format!("{turn_prefix}{}", self.span.context.trace));
             }
         }
         all.count("agent.turn.number", turn.number.into());

@@ -320,5 +320,6 @@ fn record(platform: &Descriptor, count_from: Timestamp) -> SourceRecord {
         account: "http://simulator".into(),
         key_print: 0,
         count_from,
+        origin: agent_session_exporter::projection::Origin::default(),
     }
 }

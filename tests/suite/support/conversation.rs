@@ -84,6 +84,7 @@ pub fn everruns_state() -> State {
         account: String::new(),
         key_print: 0,
         count_from: Timestamp::default(),
+        origin: agent_session_exporter::projection::Origin::default(),
     });
     state.attach(ix, everruns::DESCRIPTOR.capabilities, None);
     state

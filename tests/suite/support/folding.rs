@@ -57,9 +57,10 @@ impl Folding {
                 account: String::new(),
                 key_print: 0,
                 count_from: lives.count_from[source],
+                origin: agent_session_exporter::projection::Origin::default(),
             });
             state.attach(ix, lives.platform.capabilities, None);
-            state.trace(ix, Some("platform.example".into()));
+            state.trace(ix, true);
             sources[source] = ix;
         }
         let mut folding =
@@ -213,7 +214,7 @@ impl Folding {
         self.state = self.journal.load(at(0)).expect("the journal is whole");
         for &ix in &self.sources {
             self.state.attach(ix, self.platform.capabilities, None);
-            self.state.trace(ix, Some("platform.example".into()));
+            self.state.trace(ix, true);
         }
     }
 

@@ -83,9 +83,10 @@ impl Running {
             account: String::new(),
             key_print: 0,
             count_from: Timestamp::default(),
+            origin: agent_session_exporter::projection::Origin::default(),
         };
         let capabilities = hcompany::DESCRIPTOR.capabilities;
-        let entrant = Entrant { record, capabilities, abandon_turns_after: None, traced: None };
+        let entrant = Entrant { record, capabilities, abandon_turns_after: None, traced: false };
         self.handle.attach(entrant).await.expect("the engine is at work")
     }
 
