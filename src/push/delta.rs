@@ -183,7 +183,8 @@ impl Deltas {
     }
 }
 
-fn key(name: &str, attributes: &[KeyValue]) -> u128 {
+/// A series' name in this module's memory.
+pub(super) fn key(name: &str, attributes: &[KeyValue]) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(name.as_bytes());
     for attribute in attributes {

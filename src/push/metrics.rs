@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Destination, Outcome, PushError, Signal};
 use super::delta::Deltas;
+use super::ended::Ended;
 use super::failure;
 use super::retry::{Patience, retrying};
 use crate::domain::{Clock, Timestamp};
@@ -45,6 +46,7 @@ pub struct Push {
     client: Client,
     manner: Manner,
     deltas: Option<Deltas>,
+    ended: Ended,
     shown: Shown,
     instruments: Instruments,
 }
@@ -72,7 +74,15 @@ impl Push {
         let deltas = manner.delta.as_deref().map(Deltas::open).transpose()?;
         instruments.register_signal(SIGNAL);
         let (started, options) = (clock.now(), Options { exponential: manner.exponential });
-        Ok(Self { client, manner, deltas, shown: Shown { sender, snapshot, clock, started, options }, instruments })
+        let ended = Ended::default();
+        Ok(Self {
+            client,
+            manner,
+            deltas,
+            ended,
+            shown: Shown { sender, snapshot, clock, started, options },
+            instruments,
+        })
     }
 
     /// Sends in every interval until told to stop, and once more then.
@@ -99,28 +109,47 @@ impl Push {
 
     async fn send_all(&mut self, deadline: Instant, stop: &CancellationToken) {
         let sending = Sending { client: &self.client, instruments: &self.instruments, deadline, stop };
-        match &mut self.deltas {
-            None => {
-                for message in self.shown.messages(&self.instruments) {
-                    sending.send(&message, &AtomicBool::default()).await;
-                }
+        if let Some(deltas) = &mut self.deltas
+            && sending.send_pending(deltas).await == Came::Waits
+        {
+            return;
+        }
+        let mut messages = self.shown.messages(&self.instruments);
+        self.ended.add(&mut messages);
+        let Some(deltas) = &mut self.deltas else {
+            let mut is_taken = true;
+            for message in messages {
+                let outcome = sending.send(&message, &AtomicBool::default()).await;
+                is_taken &= matches!(outcome, Outcome::Accepted { .. });
             }
-            Some(deltas) => {
-                if !sending.send_pending(deltas).await {
-                    return;
-                }
-                for message in self.shown.messages(&self.instruments) {
-                    deltas.add(message);
-                }
-                if !saved(deltas).await {
-                    deltas.drop_all();
-                    self.instruments.push_failed(SIGNAL, "not written down");
-                    return;
-                }
-                sending.send_pending(deltas).await;
+            if is_taken {
+                self.ended.done();
             }
+            return;
+        };
+        for message in messages {
+            deltas.add(message);
+        }
+        if !saved(deltas).await {
+            deltas.drop_all();
+            self.instruments.push_failed(SIGNAL, "not written down");
+            return;
+        }
+        if sending.send_pending(deltas).await == Came::Taken {
+            self.ended.done();
         }
     }
+}
+
+/// What came of the messages that waited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// All were taken.
+    Taken,
+    /// Some were refused for good, and none waits.
+    Refused,
+    /// Some still wait.
+    Waits,
 }
 
 impl Shown {
@@ -158,8 +187,9 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Sends what waits, in order. `false` if something still does.
-    async fn send_pending(&self, deltas: &mut Deltas) -> bool {
+    /// Sends what waits, in order.
+    async fn send_pending(&self, deltas: &mut Deltas) -> Came {
+        let mut came = Came::Taken;
         while let Some(message) = deltas.next() {
             let is_uncertain = AtomicBool::new(false);
             let outcome = self.send(message, &is_uncertain).await;
@@ -168,11 +198,14 @@ impl Sending<'_> {
             }
             match outcome {
                 Outcome::Accepted { .. } => deltas.taken(),
-                Outcome::TooLarge | Outcome::Refused { .. } => deltas.refused(),
-                Outcome::Retry { .. } => return false,
+                Outcome::TooLarge | Outcome::Refused { .. } => {
+                    deltas.refused();
+                    came = Came::Refused;
+                }
+                Outcome::Retry { .. } => return Came::Waits,
             }
         }
-        true
+        came
     }
 
     /// One message, until it is taken or refused, or the next one is due. What it was broken off in is uncertain, too.

@@ -5,6 +5,7 @@
 
 mod client;
 mod delta;
+mod ended;
 mod failure;
 mod grpc;
 mod http;

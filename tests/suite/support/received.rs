@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
-use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, metric::Data, number_data_point::Value};
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, DataPointFlags, Metric, metric::Data, number_data_point::Value,
+};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 /// Samples by name and labels, as a page has them.
@@ -29,10 +31,6 @@ pub struct Received {
     pub spans: Vec<Span>,
     /// Names of the scopes that spans came in.
     pub scopes: HashSet<String>,
-    /// When samples were told: those of an earlier time are over.
-    time: u64,
-    /// Samples that are no differences.
-    present: HashSet<String>,
     /// The last span of time that a series told differences of, and what they were.
     spans_of_time: HashMap<String, (u64, u64, Samples)>,
 }
@@ -43,7 +41,8 @@ struct Point {
     start: u64,
     time: u64,
     is_difference: bool,
-    samples: Vec<(String, f64)>,
+    /// Without a value if they are over.
+    samples: Vec<(String, Option<f64>)>,
 }
 
 impl Received {
@@ -54,13 +53,6 @@ impl Received {
             self.resource = text(&of_resource.resource.as_ref().expect("a resource").attributes);
             let metrics = of_resource.scope_metrics.iter().flat_map(|scope| &scope.metrics);
             let points: Vec<Point> = metrics.flat_map(points).collect();
-            let time = points.first().expect("a message has points").time;
-            let tells_differences = points.iter().any(|point| point.is_difference) || !self.spans_of_time.is_empty();
-            if time > self.time {
-                self.samples.retain(|name, _| tells_differences && !self.present.contains(name));
-                self.present.clear();
-            }
-            self.time = self.time.max(time);
             let mut seen = HashSet::new();
             for point in points {
                 assert!(seen.insert(point.series.clone()), "a point comes twice: {}", point.series);
@@ -72,11 +64,16 @@ impl Received {
     fn take_point(&mut self, point: Point) {
         let Point { series, start, time, is_difference, samples } = point;
         if !is_difference {
-            self.present.extend(samples.iter().map(|(name, _)| name.clone()));
-            self.samples.extend(samples);
+            // As a store does: what is not told any more stays, unless it is told that it is over.
+            for (name, value) in samples {
+                match value {
+                    Some(value) => self.samples.insert(name, value),
+                    None => self.samples.remove(&name),
+                };
+            }
             return;
         }
-        let told: Samples = samples.into_iter().collect();
+        let told: Samples = samples.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         if let Some((before_start, before, before_told)) = self.spans_of_time.get(&series) {
             if (*before_start, *before) == (start, time) {
                 assert_eq!(&told, before_told, "{series}: what comes again is the same");
@@ -138,7 +135,7 @@ fn points(metric: &Metric) -> Vec<Point> {
         assert!([CUMULATIVE, DELTA].contains(&temporality), "{name}: a temporality");
         temporality == DELTA
     };
-    let point = |labels: &BTreeMap<_, _>, start: u64, time: u64, is_difference, samples: Vec<(String, f64)>| {
+    let point = |labels: &BTreeMap<_, _>, start: u64, time: u64, is_difference, samples: Vec<(String, Option<f64>)>| {
         assert!(time > 0 && start <= time, "{name} begins after its end");
         Point { series: key(&name, labels), start, time, is_difference, samples }
     };
@@ -154,7 +151,7 @@ fn points(metric: &Metric) -> Vec<Point> {
             let of = sum.data_points.iter().map(|it| {
                 let (labels, value) = (text(&it.attributes), number(&it.value));
                 assert!(it.start_time_unix_nano > 0 && value >= 0.0, "{name}: a sum has a beginning");
-                let samples = vec![(key(&format!("{name}_total"), &labels), value)];
+                let samples = vec![(key(&format!("{name}_total"), &labels), Some(value))];
                 point(&labels, it.start_time_unix_nano, it.time_unix_nano, is_difference, samples)
             });
             of.collect()
@@ -162,7 +159,10 @@ fn points(metric: &Metric) -> Vec<Point> {
         Data::Gauge(gauge) => {
             let of = gauge.data_points.iter().map(|it| {
                 let labels = text(&it.attributes);
-                let samples = vec![(key(&name, &labels), number(&it.value))];
+                let is_over = it.flags == DataPointFlags::NoRecordedValueMask as u32;
+                assert!(!is_over || it.value.is_none(), "{name}: what is over has no value");
+                let value = (!is_over).then(|| number(&it.value));
+                let samples = vec![(key(&name, &labels), value)];
                 point(&labels, it.start_time_unix_nano, it.time_unix_nano, false, samples)
             });
             of.collect()
@@ -179,10 +179,10 @@ fn points(metric: &Metric) -> Vec<Point> {
                     below += count;
                     let mut labels = labels.clone();
                     labels.insert("le".to_owned(), format!("{bound:?}").replace("inf", "+Inf"));
-                    samples.push((key(&format!("{name}_bucket"), &labels), below as f64));
+                    samples.push((key(&format!("{name}_bucket"), &labels), Some(below as f64)));
                 }
-                samples.push((key(&format!("{name}_count"), &labels), it.count as f64));
-                samples.push((key(&format!("{name}_sum"), &labels), it.sum.expect("a sum")));
+                samples.push((key(&format!("{name}_count"), &labels), Some(it.count as f64)));
+                samples.push((key(&format!("{name}_sum"), &labels), Some(it.sum.expect("a sum"))));
                 point(&labels, it.start_time_unix_nano, it.time_unix_nano, is_difference, samples)
             });
             of.collect()
@@ -196,8 +196,8 @@ fn points(metric: &Metric) -> Vec<Point> {
                 assert_eq!(it.count, it.zero_count + counted, "{name}");
                 let labels = text(&it.attributes);
                 let samples = vec![
-                    (key(&format!("{name}_count"), &labels), it.count as f64),
-                    (key(&format!("{name}_sum"), &labels), it.sum.expect("a sum")),
+                    (key(&format!("{name}_count"), &labels), Some(it.count as f64)),
+                    (key(&format!("{name}_sum"), &labels), Some(it.sum.expect("a sum"))),
                 ];
                 point(&labels, it.start_time_unix_nano, it.time_unix_nano, is_difference, samples)
             });
