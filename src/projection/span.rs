@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trace::Mark;
+use super::trace::Tally;
 use crate::domain::{
-    CallId, Finish, NameId, NanoUsd, SessionId, SourceIx, Span, SpanId, Timestamp, Tokens, TraceContext, TurnOutcome,
-    Usage, Verdict,
+    CallId, Finish, NameId, SessionId, SourceIx, Span, SpanId, Timestamp, TraceContext, TurnOutcome, Usage, Verdict,
 };
 
 /// A piece of work that is over. Names are numbers of the store's dictionary; there is no content in it.
@@ -71,24 +70,8 @@ pub struct TurnWork {
     pub error: Option<NameId>,
     /// The agent's verdict.
     pub verdict: Option<Verdict>,
-    /// Tokens used in it.
-    pub tokens: Tokens,
-    /// Cost, as far as it is known.
-    pub cost: Option<NanoUsd>,
-    /// Some of the cost is an estimate.
-    pub estimated: bool,
-    /// Steps taken.
-    pub steps: u64,
-    /// Model calls that were told.
-    pub model_calls: u32,
-    /// Tool calls.
-    pub tool_calls: u32,
-    /// Tool calls that failed.
-    pub tool_failures: u32,
-    /// What happened on the way.
-    pub marks: Vec<Mark>,
-    /// Marks that did not fit.
-    pub more_marks: u32,
+    /// What was done in it.
+    pub tally: Tally,
     /// The session's turn before it.
     pub previous: Option<TraceContext>,
     /// The turn of the parent session in which it was at work, where it is in a trace of its own.

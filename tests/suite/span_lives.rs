@@ -149,7 +149,7 @@ fn what_lists_say_changes_no_time_that_is_told() {
     let ending = Ending { status: Status::Completed, started_at, finished_at, error: None, verdict: None };
     told.take(136, vec![Item::Beside { id: SessionId::new("one"), events: vec![event(131, Fact::Ended(ending))] }]);
     let (_, turn) = told.turns("one")[0];
-    let marks: Vec<_> = turn.marks.iter().map(|mark| (mark.at, mark.what)).collect();
+    let marks: Vec<_> = turn.tally.marks.iter().map(|mark| (mark.at, mark.what)).collect();
     let status = |second, status| (at(second), Happening::Entered(status));
     assert_eq!(marks, [status(110, Status::AwaitingToolResults), status(120, Status::Running)]);
 }
@@ -162,7 +162,7 @@ fn what_goes_on_after_it_was_given_up_is_told() {
     told.take(5, vec![page("one", 0, first), read_so_far()]);
     told.take(200, vec![read_so_far(), Item::Walked { walk: DISCOVERED, until: at(200) }]);
     let (given_up, work) = told.turns("one")[0];
-    assert_eq!((work.outcome, work.tokens.input, given_up.ended), (TurnOutcome::Abandoned, 10, at(2)));
+    assert_eq!((work.outcome, work.tally.tokens.input, given_up.ended), (TurnOutcome::Abandoned, 10, at(2)));
     let (trace, parent) = (given_up.context.trace, given_up.context.span);
     let rest = vec![
         event(300, Fact::ActStarted(None)),
@@ -175,7 +175,7 @@ fn what_goes_on_after_it_was_given_up_is_told() {
     told.take(310, vec![page("one", 2, rest)]);
     let (after, work) = told.turns("one")[1];
     assert_eq!((after.context.trace, after.parent, after.began), (trace, Some(parent), at(2)));
-    assert!(work.is_rest && (work.tokens.input, work.tool_calls, work.model_calls) == (1000, 1, 1));
+    assert!(work.is_rest && (work.tally.tokens.input, work.tally.tool_calls, work.tally.model_calls) == (1000, 1, 1));
     let below = told.spans.iter().filter(|span| span.parent == Some(after.context.span)).count();
     assert_eq!(below, 2, "the act and the model call");
 }
@@ -256,7 +256,7 @@ fn the_past_is_no_part_of_a_turn_that_goes_over_into_the_present() {
     told.take(60, vec![row("one", 0, Status::Running, 55, 1), page("one", 0, events)]);
     let turns = told.turns("one");
     let [(span, turn)] = turns[..] else { panic!("{turns:?}") };
-    assert_eq!((span.began, turn.tokens.input, turn.marks.len(), turn.previous), (at(40), 1, 0, None));
+    assert_eq!((span.began, turn.tally.tokens.input, turn.tally.marks.len(), turn.previous), (at(40), 1, 0, None));
     assert_eq!(told.spans.len(), 2);
     // One that was given up before counting began, and ends: there was no first part.
     let mut told = Told::of(&everruns::DESCRIPTOR, 50);
@@ -266,5 +266,5 @@ fn the_past_is_no_part_of_a_turn_that_goes_over_into_the_present() {
     told.take(400, vec![page("one", 2, vec![event(390, turn_ended(1))])]);
     let turns = told.turns("one");
     let [(span, turn)] = turns[..] else { panic!("{turns:?}") };
-    assert_eq!((span.parent, turn.is_rest, turn.tokens.input), (None, false, 0));
+    assert_eq!((span.parent, turn.is_rest, turn.tally.tokens.input), (None, false, 0));
 }

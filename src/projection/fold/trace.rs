@@ -289,22 +289,13 @@ impl Fold<'_> {
         let context = turn.id.context(names);
         let began = if turn.id.is_rest { turn.abandoned.unwrap_or(turn.began) } else { turn.began };
         let parent_turn = ParentTurn::at(tracer.parent_turns, turn.began).filter(|it| it.trace != context.trace);
-        let tally = turn.tally;
         let work = TurnWork {
             number: turn.id.number,
             is_named: turn.id.key.is_some_and(TurnKey::is_own),
             outcome: end.outcome,
             error: end.error,
             verdict: end.verdict,
-            tokens: tally.tokens,
-            cost: tally.cost,
-            estimated: tally.estimated,
-            steps: tally.steps,
-            model_calls: tally.model_calls,
-            tool_calls: tally.tool_calls,
-            tool_failures: tally.tool_failures,
-            marks: tally.marks,
-            more_marks: tally.more_marks,
+            tally: turn.tally,
             previous: previous.map(|turn| turn.context(names)),
             parent_turn,
             is_rest: turn.id.is_rest,

@@ -88,8 +88,8 @@ impl<'a> Writer<'a> {
         if let Work::Turn(turn) = &span.work {
             let known = [("previous_turn", turn.previous), ("parent_turn", turn.parent_turn)];
             links.extend(known.into_iter().filter_map(|(relation, to)| Some(link(relation, to?))));
-            events.extend(turn.marks.iter().map(event));
-            dropped_events_count = turn.more_marks;
+            events.extend(turn.tally.marks.iter().map(event));
+            dropped_events_count = turn.tally.more_marks;
         }
         let error = self.error();
         Span {
@@ -188,14 +188,15 @@ impl<'a> Writer<'a> {
         if turn.is_rest {
             all.value("agent.turn.is_rest", Value::BoolValue(true));
         }
-        all.count("agent.turn.steps", turn.steps);
-        if turn.model_calls > 0 {
-            all.count("agent.turn.model_calls", turn.model_calls.into());
+        let tally = &turn.tally;
+        all.count("agent.turn.steps", tally.steps);
+        if tally.model_calls > 0 {
+            all.count("agent.turn.model_calls", tally.model_calls.into());
         }
-        all.count("agent.turn.tool_calls", turn.tool_calls.into());
-        all.count("agent.turn.tool_failures", turn.tool_failures.into());
-        all.tokens(turn.tokens);
-        all.cost(turn.cost, turn.estimated);
+        all.count("agent.turn.tool_calls", tally.tool_calls.into());
+        all.count("agent.turn.tool_failures", tally.tool_failures.into());
+        all.tokens(tally.tokens);
+        all.cost(tally.cost, tally.estimated);
     }
 
     fn chat(&self, chat: &ChatWork, all: &mut Attributes) {
