@@ -158,7 +158,13 @@ impl<O: Outbox> PushTraces<O> {
                     progress.most = spans.len() / 2;
                     continue;
                 }
-                let failed = |reason| self.instruments.push_failed(SIGNAL, reason);
+                let mut is_known = false;
+                let failed = |reason| {
+                    self.instruments.push_failed(SIGNAL, reason);
+                    if !std::mem::replace(&mut is_known, true) {
+                        tracing::warn!(reason, "spans cannot be sent; they wait, and are tried again");
+                    }
+                };
                 let outcome = retrying(patience, failed, || self.client.send_traces(&message)).await;
                 if outcome == Outcome::TooLarge && spans.len() > 1 && size > SMALL {
                     self.instruments.push_failed(SIGNAL, outcome.refusal());
