@@ -56,7 +56,7 @@ pub struct ModelCall<N> {
     pub first_token: Option<Span>,
     /// `None` for success, else what kind of error, from a closed set.
     pub error: Option<N>,
-    /// The model's vendor, as the platform names it.
+    /// The model's vendor, as OpenTelemetry's GenAI conventions name it.
     pub provider: Option<N>,
     /// The model that answered, where it is named more precisely than the one that was asked.
     pub answered_by: Option<N>,

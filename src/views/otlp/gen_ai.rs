@@ -40,7 +40,7 @@ fn attributes(snapshot: &Snapshot, head: &Head) -> Vec<KeyValue> {
     let source = &snapshot.sources[usize::from(head.key.source.0)];
     let agent = snapshot.text(head.key.agent);
     let [model, provider] = head.key.labels.map(|label| snapshot.text(label));
-    let provider = if provider.is_empty() { source.platform.as_str() } else { semconv::provider(provider) };
+    let provider = if provider.is_empty() { source.platform.as_str() } else { provider };
     vec![
         attribute("source", &source.name),
         attribute("platform", &source.platform),

@@ -60,13 +60,3 @@ pub const TOOL_NAME: &str = "gen_ai.tool.name";
 pub const TOOL_CALL_ID: &str = "gen_ai.tool.call.id";
 /// The host that is asked.
 pub const SERVER_ADDRESS: &str = "server.address";
-
-/// The conventions' name of a model's vendor that platforms call otherwise.
-pub fn provider(name: &str) -> &str {
-    match name {
-        "gemini" => "gcp.gemini",
-        "bedrock" => "aws.bedrock",
-        "azure_openai" => "azure.ai.openai",
-        other => other,
-    }
-}

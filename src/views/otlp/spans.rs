@@ -202,7 +202,7 @@ impl<'a> Writer<'a> {
     fn chat(&self, chat: &ChatWork, all: &mut Attributes) {
         all.text(semconv::OPERATION_NAME, semconv::CHAT);
         let platform = self.source().map(|source| &*source.platform);
-        let vendor = chat.provider.map(|provider| semconv::provider(self.snapshot.text(provider)));
+        let vendor = chat.provider.map(|provider| self.snapshot.text(provider));
         vendor.or(platform).iter().for_each(|provider| all.text(semconv::PROVIDER_NAME, provider));
         if let Some(model) = chat.model {
             all.text(semconv::REQUEST_MODEL, self.snapshot.text(model));

@@ -120,8 +120,8 @@ fn exponential_buckets_where_they_are_asked_for() {
 #[test]
 fn calls_are_told_as_the_conventions_have_them() {
     let mut world = World::new();
-    world.observe(Folded::CallInputTokens, ["gpt", "azure_openai"], 5000, None);
-    world.observe(Folded::CallOutputTokens, ["gpt", "azure_openai"], 60, None);
+    world.observe(Folded::CallInputTokens, ["gpt", "azure.ai.openai"], 5000, None);
+    world.observe(Folded::CallOutputTokens, ["gpt", "azure.ai.openai"], 60, None);
     world.observe(Folded::CallDuration, ["gpt", ""], 2_000_000, None);
     world.observe(Folded::FailedCallDuration, ["gpt", ""], 10_000, None);
     let told = world.told(Options::default());

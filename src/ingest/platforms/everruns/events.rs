@@ -240,11 +240,23 @@ fn generation(generation: &Generation<'_>) -> ModelCall<SmolStr> {
         took: span(metadata.duration_ms),
         first_token: span(metadata.time_to_first_token_ms),
         error: failure(metadata.success),
-        provider: said(&metadata.provider).map(SmolStr::new),
+        provider: said(&metadata.provider).and_then(vendor),
         answered_by,
         answer: said(&metadata.response_id).map(CallId::new),
         finish,
         span: None,
+    }
+}
+
+/// The model's vendor under the name that the GenAI conventions of OpenTelemetry give it, so that it has only one. None is
+/// the platform itself, which stands in where nobody is named.
+fn vendor(name: &str) -> Option<SmolStr> {
+    match name {
+        "everruns" => None,
+        "gemini" => Some("gcp.gemini".into()),
+        "bedrock" => Some("aws.bedrock".into()),
+        "azure_openai" => Some("azure.ai.openai".into()),
+        other => Some(other.into()),
     }
 }
 
