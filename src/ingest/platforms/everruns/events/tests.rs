@@ -80,9 +80,12 @@ fn a_call_says_who_answered_and_why_it_stopped() {
     let nonsense =
         call(r#"{"model":"gpt-5-mini","provider":7,"response_model":["x"],"response_id":{},"finish_reasons":"stop"}"#);
     assert_eq!(nonsense, ModelCall { model: Some("gpt-5-mini".into()), estimated: true, ..ModelCall::default() });
-    for (told, vendor) in
-        [("azure_openai", Some("azure.ai.openai")), ("gemini", Some("gcp.gemini")), ("x", Some("x")), ("everruns", None)]
-    {
+    for (told, vendor) in [
+        ("azure_openai", Some("azure.ai.openai")),
+        ("gemini", Some("gcp.gemini")),
+        ("x", Some("x")),
+        ("everruns", None),
+    ] {
         let told = call(&format!(r#"{{"provider":"{told}"}}"#));
         assert_eq!(told.provider.as_deref(), vendor, "two names of one would be two series that look the same");
     }
