@@ -101,6 +101,18 @@ Exit codes:
   1  no such session, the exporter did not answer, or the directory could not be read
   2  the command line is wrong";
 
+const RULES_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter rules --out /etc/prometheus
+
+Then name agent-sessions.rules.yml under rule_files in prometheus.yml, and change the thresholds at
+its top to yours. The runbooks go to docs/runbooks, where the alerts say they are.
+
+Exit codes:
+  0  written, or there already
+  1  a file could not be written, or is there with other content
+  2  the command line is wrong";
+
 /// What was typed.
 #[derive(Debug, Parser)]
 #[command(
@@ -131,6 +143,8 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Show one session: its life, its turns, its numbers
     Show(ShowArgs),
+    /// Write the alerts for Prometheus, and a runbook for each, to a directory
+    Rules(RulesArgs),
 }
 
 /// `serve`.
@@ -335,6 +349,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// `rules`.
+#[derive(Debug, Args)]
+#[command(after_help = RULES_EXAMPLES)]
+pub struct RulesArgs {
+    /// Directory to write to, created if missing; files that were changed there are left alone
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[cfg(test)]

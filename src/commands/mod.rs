@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod query;
+mod rules;
 mod serve;
 mod simulate;
 
@@ -50,6 +51,7 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Simulate(args) => simulate::run(args).await,
             Command::Sessions(args) => query::sessions(args).await,
             Command::Show(args) => query::show(args).await,
+            Command::Rules(args) => rules::run(&args),
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.

@@ -1,0 +1,104 @@
+//! The shipped alerts: each names who it is about and a runbook that exists, and no runbook is left over.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::support::{Folder, run};
+
+#[derive(Deserialize)]
+struct File {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    alert: Option<String>,
+    #[serde(default)]
+    labels: Labels,
+    #[serde(default)]
+    annotations: Annotations,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Labels {
+    severity: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    summary: String,
+    description: String,
+    runbook_url: String,
+}
+
+const RUNBOOKS: &str = "docs/runbooks";
+
+fn alerts() -> Vec<(String, Rule)> {
+    let text = include_str!("../../config/prometheus/agent-sessions.rules.yml");
+    let file: File = serde_saphyr::from_str(text).expect("the rules are YAML");
+    let rules = file.groups.into_iter().flat_map(|group| group.rules);
+    rules.filter_map(|mut rule| Some((rule.alert.take()?, rule))).collect()
+}
+
+#[test]
+fn each_alert_says_what_it_is_about_and_where_to_read_on() {
+    let alerts = alerts();
+    assert!(!alerts.is_empty());
+    for (name, rule) in alerts {
+        assert!(name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric), "{name}: CamelCase");
+        assert!(["info", "warning", "critical"].contains(&rule.labels.severity.as_str()), "{name}: severity");
+        assert!(!rule.annotations.summary.is_empty() && !rule.annotations.description.is_empty(), "{name}: in words");
+        assert_eq!(rule.annotations.runbook_url, format!("{RUNBOOKS}/{name}.md"), "{name}");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&rule.annotations.runbook_url);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let headings: Vec<_> = text.lines().filter(|line| line.starts_with('#')).collect();
+        let title = format!("# {name}");
+        assert_eq!(headings, [title.as_str(), "## Meaning", "## Impact", "## How to look", "## What to do"], "{name}");
+    }
+}
+
+#[test]
+fn each_runbook_is_of_an_alert_that_exists() {
+    let names: BTreeSet<_> = alerts().into_iter().map(|(name, _)| format!("{name}.md")).collect();
+    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(RUNBOOKS)).expect("there are runbooks");
+    let files: BTreeSet<_> =
+        files.map(|file| file.expect("it can be listed").file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(files, names);
+}
+
+#[test]
+fn the_program_writes_them_with_every_runbook_and_spoils_nothing() {
+    let folder = Folder::new();
+    let out = folder.path().join("rules");
+    let out = out.to_str().expect("a plain path");
+    let written = run(&["rules", "--out", out], &[]);
+    assert!(written.status.success(), "{written:?}");
+    let rules = std::fs::read_to_string(format!("{out}/agent-sessions.rules.yml")).expect("the rules");
+    let stamp = format!("# Of agent-session-exporter {}.\n", env!("CARGO_PKG_VERSION"));
+    let shipped = include_str!("../../config/prometheus/agent-sessions.rules.yml");
+    assert_eq!(rules.strip_prefix(&stamp), Some(shipped));
+    for (name, rule) in alerts() {
+        let path = &rule.annotations.runbook_url;
+        let here = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a runbook");
+        assert!(std::fs::read(format!("{out}/{path}")).is_ok_and(|written| written == here), "{name}");
+    }
+    assert!(run(&["rules", "--out", out], &[]).status.success(), "the same again is no change");
+
+    let mine = rules.replace("expr: 0.2}", "expr: 0.5}");
+    std::fs::write(format!("{out}/agent-sessions.rules.yml"), &mine).expect("own thresholds");
+    let refused = run(&["rules", "--out", out], &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("agent-sessions.rules.yml is there with other content"), "{said}");
+    let kept = std::fs::read_to_string(format!("{out}/agent-sessions.rules.yml")).expect("it is still there");
+    assert_eq!(kept, mine);
+}
