@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_input;
+mod dashboards;
 mod decode;
 mod engine;
 mod everruns;
