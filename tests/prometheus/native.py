@@ -59,7 +59,7 @@ def page(url):
 
 
 class Prometheus:
-    def __init__(self, url, work):
+    def __init__(self, url, work, features=FEATURES):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -70,7 +70,7 @@ class Prometheus:
         self.api = f"http://{address}/api/v1"
         self.process = subprocess.Popen(
             ["prometheus", f"--config.file={work}/prometheus.yml", f"--storage.tsdb.path={work}/data",
-             f"--web.listen-address={address}", f"--enable-feature={FEATURES}"],
+             f"--web.listen-address={address}", f"--enable-feature={features}"],
             stdout=self.log, stderr=self.log)
 
     def ask(self, path, **parameters):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Has independent parsers judge the metrics of a running exporter.
+# Has independent parsers judge the metrics of a running exporter, and a Prometheus answer what the dashboards ask.
 #
 #   tests/prometheus/run.sh http://127.0.0.1:17377/metrics
 #
@@ -44,6 +44,7 @@ fi
 exemplars=(--exemplars 1)
 if command -v prometheus >/dev/null; then
     python3 "$here/native.py" "${exemplars[@]}" "$url"
+    python3 "$here/panels.py" "${exemplars[@]}" "$url"
 else
-    echo 'prometheus is not on the PATH: nobody scraped protobuf'
+    echo 'prometheus is not on the PATH: nobody scraped protobuf, and the dashboards were not tried'
 fi

@@ -5,6 +5,7 @@ mod support;
 
 mod alerts;
 mod bad_input;
+mod dashboards;
 mod decode;
 mod engine;
 mod everruns;
