@@ -18,7 +18,14 @@ macro_rules! runbooks {
 }
 
 /// Under the paths that the alerts name.
-const RUNBOOKS: [(&str, &str); 8] = runbooks![
+const RUNBOOKS: [(&str, &str); 21] = runbooks![
+    "AgentCommitsFailing",
+    "AgentCostOverBudget",
+    "AgentEventsLost",
+    "AgentLimitNearlyReached",
+    "AgentNoSuccess",
+    "AgentQueueSlow",
+    "AgentSeriesOverflow",
     "AgentSessionExporterAbsent",
     "AgentSessionFailed",
     "AgentSessionStuck",
@@ -27,6 +34,12 @@ const RUNBOOKS: [(&str, &str); 8] = runbooks![
     "AgentSourceDown",
     "AgentSourceKeyRefused",
     "AgentSourceStale",
+    "AgentSourceThrottled",
+    "AgentStepsRunAway",
+    "AgentTelemetryRefused",
+    "AgentTokensRunAway",
+    "AgentToolFailing",
+    "AgentTurnsFailingAlike",
 ];
 
 pub(super) fn run(args: &RulesArgs) -> Result<(), Failed> {
