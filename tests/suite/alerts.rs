@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::support::{Folder, run};
+use crate::support::{Folder, promql, run};
 
 #[derive(Deserialize)]
 struct File {
@@ -20,10 +20,20 @@ struct Group {
 #[derive(Deserialize)]
 struct Rule {
     alert: Option<String>,
+    record: Option<String>,
+    expr: Expression,
     #[serde(default)]
     labels: Labels,
     #[serde(default)]
     annotations: Annotations,
+}
+
+/// A threshold is written as a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Expression {
+    Number(f64),
+    Text(String),
 }
 
 #[derive(Default, Deserialize)]
@@ -42,11 +52,35 @@ struct Annotations {
 
 const RUNBOOKS: &str = "docs/runbooks";
 
-fn alerts() -> Vec<(String, Rule)> {
+fn rules() -> Vec<Rule> {
     let text = include_str!("../../config/prometheus/agent-sessions.rules.yml");
     let file: File = serde_saphyr::from_str(text).expect("the rules are YAML");
-    let rules = file.groups.into_iter().flat_map(|group| group.rules);
-    rules.filter_map(|mut rule| Some((rule.alert.take()?, rule))).collect()
+    file.groups.into_iter().flat_map(|group| group.rules).collect()
+}
+
+fn alerts() -> Vec<(String, Rule)> {
+    rules().into_iter().filter_map(|mut rule| Some((rule.alert.take()?, rule))).collect()
+}
+
+#[test]
+fn what_rules_ask_for_is_in_the_catalogue() {
+    let rules = rules();
+    let recorded: Vec<_> = rules.iter().filter_map(|rule| rule.record.as_deref()).collect();
+    let mut problems = Vec::new();
+    for rule in &rules {
+        match &rule.expr {
+            Expression::Number(threshold) => assert!(*threshold > 0.0, "{:?} is always passed", rule.record),
+            Expression::Text(expression) => {
+                promql::judge(expression, &[], &recorded, &mut |problem| problems.push(problem));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+    // A threshold that nobody asks for is one that changes nothing.
+    for name in recorded {
+        let asked = rules.iter().any(|rule| matches!(&rule.expr, Expression::Text(text) if text.contains(name)));
+        assert!(asked, "nothing asks for {name}");
+    }
 }
 
 #[test]

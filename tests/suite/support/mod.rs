@@ -13,6 +13,7 @@ pub mod folding;
 mod gate;
 pub mod lives;
 mod process;
+pub mod promql;
 pub mod received;
 pub mod running;
 
