@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALERTS = {"AgentSessionFailed", "AgentSessionTimedOut"}
@@ -112,6 +113,15 @@ def judge(alert):
     assert (ROOT / annotations["runbook_url"]).is_file(), f"there is no {annotations['runbook_url']}"
 
 
+def rules_are_well(port):
+    """Real series match no rule in two ways: that would show only when it is evaluated."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/rules", timeout=10) as answer:
+        groups = json.load(answer)["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    ill = {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"}
+    assert rules and not ill, f"rules that cannot be evaluated: {ill}"
+
+
 def main(program):
     deadline = time.monotonic() + PATIENCE_SECONDS
     notes = queue.Queue()
@@ -162,6 +172,7 @@ def main(program):
         firing = collect(notes, "firing", wanted, deadline)
         for alert in firing.values():
             judge(alert)
+        rules_are_well(ours)
         # Without the demo nothing fails any more.
         demo.send_signal(signal.SIGINT)
         assert demo.wait() == 0, "the demo ends with an error"
