@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show"] {
+        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules"] {
             let name = format!("help_{}", if command.is_empty() { "root" } else { command });
             insta::assert_snapshot!(name, help(command));
         }
