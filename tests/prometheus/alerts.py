@@ -114,7 +114,10 @@ def judge(alert):
 
 
 def rules_are_well(port):
-    """Real series match no rule in two ways: that would show only when it is evaluated."""
+    """Real series match no rule in two ways: that shows only when it is evaluated.
+
+    Not what is filtered out first: of several series on the left, those above a threshold must be two.
+    """
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/rules", timeout=10) as answer:
         groups = json.load(answer)["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
