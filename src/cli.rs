@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::BaseUrl;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_duration;
@@ -104,9 +105,23 @@ Exit codes:
 const RULES_EXAMPLES: &str = "\
 Examples:
   agent-session-exporter rules --out /etc/prometheus
+  agent-session-exporter rules --out . --runbooks-url https://git.example/ops/blob/main \
+    --grafana-url https://grafana.example
 
 Then name agent-sessions.rules.yml under rule_files in prometheus.yml, and change the thresholds at
 its top to yours. The runbooks go to docs/runbooks, where the alerts say they are.
+
+Exit codes:
+  0  written, or there already
+  1  a file could not be written, or is there with other content
+  2  the command line is wrong";
+
+const DASHBOARDS_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter dashboards --out /var/lib/grafana/dashboards
+
+Then name the directory in a dashboard provider of Grafana's provisioning, or import the files by
+hand. They ask for a data source that is a Prometheus.
 
 Exit codes:
   0  written, or there already
@@ -145,6 +160,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Write the alerts for Prometheus, and a runbook for each, to a directory
     Rules(RulesArgs),
+    /// Write the dashboards for Grafana to a directory
+    Dashboards(DashboardsArgs),
 }
 
 /// `serve`.
@@ -355,9 +372,46 @@ pub enum LogFormat {
 #[derive(Debug, Args)]
 #[command(after_help = RULES_EXAMPLES)]
 pub struct RulesArgs {
+    /// Where to write.
+    #[command(flatten)]
+    pub shipped: ShippedArgs,
+
+    /// Address under which you publish docs/runbooks, for the links in the alerts
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    pub runbooks_url: Option<String>,
+
+    /// Address of your Grafana, for the links in the alerts
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    pub grafana_url: Option<String>,
+}
+
+/// `dashboards`.
+#[derive(Debug, Args)]
+#[command(after_help = DASHBOARDS_EXAMPLES)]
+pub struct DashboardsArgs {
+    /// Where to write.
+    #[command(flatten)]
+    pub shipped: ShippedArgs,
+}
+
+/// How files that are part of the program are written.
+#[derive(Debug, Args)]
+pub struct ShippedArgs {
     /// Directory to write to, created if missing; files that were changed there are left alone
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+
+    /// Overwrite files that were changed, or are of another version
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What links can begin with, and YAML can hold as it is.
+fn web_address(text: &str) -> Result<String, String> {
+    match BaseUrl::parse(text) {
+        Ok(url) if !url.as_str().contains(['{', '}', '"', '\'', '\\']) => Ok(url.to_string()),
+        _ => Err("not what links can begin with, use e.g. https://grafana.example".into()),
+    }
 }
 
 #[cfg(test)]
@@ -390,7 +444,7 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules"] {
+        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "dashboards"] {
             let name = format!("help_{}", if command.is_empty() { "root" } else { command });
             insta::assert_snapshot!(name, help(command));
         }
@@ -455,9 +509,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_a_usage_error() {
-        for line in
-            ["", "server", "check", "sessions --since 1", "show", "sessions --web.url http://h --storage.path d"]
-        {
+        for line in [
+            "",
+            "server",
+            "check",
+            "sessions --since 1",
+            "show",
+            "sessions --web.url http://h --storage.path d",
+            "rules",
+            "rules --out d --grafana-url grafana",
+            "rules --out d --runbooks-url https://h/{{x}}",
+        ] {
             let words = std::iter::once("agent-session-exporter").chain(line.split_whitespace());
             let error = Cli::try_parse_from(words).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -3,8 +3,8 @@
 mod check;
 mod demo;
 mod query;
-mod rules;
 mod serve;
+mod shipped;
 mod simulate;
 
 use std::process::ExitCode;
@@ -51,7 +51,8 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Simulate(args) => simulate::run(args).await,
             Command::Sessions(args) => query::sessions(args).await,
             Command::Show(args) => query::show(args).await,
-            Command::Rules(args) => rules::run(&args),
+            Command::Rules(args) => shipped::rules(&args),
+            Command::Dashboards(args) => shipped::dashboards(&args),
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.

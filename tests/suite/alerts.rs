@@ -48,6 +48,7 @@ struct Annotations {
     summary: String,
     description: String,
     runbook_url: String,
+    dashboard_url: String,
 }
 
 const RUNBOOKS: &str = "docs/runbooks";
@@ -133,6 +134,27 @@ fn the_program_writes_them_with_every_runbook_and_spoils_nothing() {
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("agent-sessions.rules.yml is there with other content"), "{said}");
-    let kept = std::fs::read_to_string(format!("{out}/agent-sessions.rules.yml")).expect("it is still there");
-    assert_eq!(kept, mine);
+    let kept = || std::fs::read_to_string(format!("{out}/agent-sessions.rules.yml")).expect("it is still there");
+    assert_eq!(kept(), mine);
+    assert!(run(&["rules", "--out", out, "--force"], &[]).status.success());
+    assert_eq!(kept(), rules);
+}
+
+#[test]
+fn links_lead_to_where_the_operator_says() {
+    let folder = Folder::new();
+    let out = folder.path().to_str().expect("a plain path");
+    let written = run(
+        &["rules", "--out", out, "--runbooks-url", "https://git.example/ops/", "--grafana-url", "https://g.example"],
+        &[],
+    );
+    assert!(written.status.success(), "{written:?}");
+    let rules = std::fs::read_to_string(folder.path().join("agent-sessions.rules.yml")).expect("the rules");
+    let linked: File = serde_saphyr::from_str(&rules).expect("the rules are still YAML");
+    let linked = linked.groups.into_iter().flat_map(|group| group.rules).filter(|rule| rule.alert.is_some());
+    for ((name, shipped), linked) in alerts().into_iter().zip(linked) {
+        let Annotations { runbook_url, dashboard_url, .. } = shipped.annotations;
+        assert_eq!(linked.annotations.runbook_url, format!("https://git.example/ops/{runbook_url}"), "{name}");
+        assert_eq!(linked.annotations.dashboard_url, format!("https://g.example{dashboard_url}"), "{name}");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::promql;
+use crate::support::{Folder, promql, run};
 
 /// The variables a dashboard filters by, and what stands for each while an expression is judged: words that no filter
 /// says by itself.
@@ -94,6 +94,22 @@ fn a_broken_rule_is_caught() {
         *broken.pointer_mut(pointer).unwrap_or_else(|| panic!("nothing at {pointer}")) = value.clone();
         let caught = problems(&broken);
         assert!(caught.iter().any(|problem| problem.contains(expected)), "{pointer} {value}: {caught:?}");
+    }
+}
+
+#[test]
+fn the_program_writes_them_and_says_of_which_version_they_are() {
+    let folder = Folder::new();
+    let out = folder.path().to_str().expect("a plain path");
+    let written = run(&["dashboards", "--out", out], &[]);
+    assert!(written.status.success(), "{written:?}");
+    let shipped = dashboards();
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), shipped.len());
+    for (file, mut dashboard) in shipped {
+        let written = std::fs::read(folder.path().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let stamp = concat!("Of agent-session-exporter ", env!("CARGO_PKG_VERSION"), ".");
+        dashboard["description"] = json!(format!("{stamp} {}", text(&dashboard, "/description")));
+        assert_eq!(serde_json::from_slice::<Value>(&written).expect("JSON"), dashboard, "{file}");
     }
 }
 
