@@ -172,6 +172,10 @@ pub struct ServeArgs {
     #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: Option<PathBuf>,
 
+    /// Follow the configuration file, and files that it names: when one has changed, read it again
+    #[arg(long = "config.watch", requires = "config_file")]
+    pub config_watch: bool,
+
     /// Address to serve on, repeatable; :PORT means all interfaces [default: :17377]
     #[arg(
         long = "web.listen-address",
@@ -185,6 +189,10 @@ pub struct ServeArgs {
     /// Path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH", env = "ASE_WEB_TELEMETRY_PATH", hide_env_values = true)]
     pub telemetry_path: Option<String>,
+
+    /// Let POST /-/reload read the configuration again; SIGHUP always does
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
 
     /// Directory that keeps totals over restarts, created if missing [default: ./data]
     #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]

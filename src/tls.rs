@@ -13,6 +13,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Why a connection cannot be secured as wanted. Holds nothing of what stood in a file.
 #[derive(Debug, Error)]
@@ -46,6 +47,14 @@ impl TlsError {
 pub struct Trust {
     authorities: Option<Arc<RootCertStore>>,
     identity: Option<Arc<SingleCertAndKey>>,
+    /// A fingerprint of what it was made from.
+    print: u64,
+}
+
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        self.print == other.print
+    }
 }
 
 impl fmt::Debug for Trust {
@@ -63,15 +72,20 @@ impl Trust {
         for certificate in certificates(authorities)? {
             store.add(certificate).map_err(TlsError::Certificate)?;
         }
-        Ok(Self { authorities: Some(Arc::new(store)), ..self })
+        Ok(Self { authorities: Some(Arc::new(store)), print: self.print_with(&[authorities]), ..self })
     }
 
     /// Shows this certificate (with what leads to its authority) when asked who it is.
     pub fn identified_by(self, chain: &str, key: &str) -> Result<Self, TlsError> {
+        let print = self.print_with(&[chain, key]);
         let chain = certificates(chain)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::NoKey)?;
         let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(TlsError::Identity)?;
-        Ok(Self { identity: Some(Arc::new(SingleCertAndKey::from(certified))), ..self })
+        Ok(Self { identity: Some(Arc::new(SingleCertAndKey::from(certified))), print, ..self })
+    }
+
+    fn print_with(&self, texts: &[&str]) -> u64 {
+        texts.iter().fold(self.print, |print, text| xxh3_64_with_seed(text.as_bytes(), print.wrapping_add(1)))
     }
 
     /// What a client is made with.

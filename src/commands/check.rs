@@ -8,9 +8,9 @@ use crate::ingest::transport::{Http, Transport, TransportError};
 use crate::runtime::account;
 use crate::telemetry::WallClock;
 
-use super::Failed;
+use super::{Env, Failed};
 
-pub(super) async fn run(args: CheckArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+pub(super) async fn run(args: CheckArgs, env: Env<'_>) -> Result<(), Failed> {
     let config = load(Some(&args.config_file), &Overrides::default(), env).map_err(Failed::wrong)?;
     println!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len());
     if args.offline {

@@ -15,7 +15,7 @@ use crate::runtime::{Manner, Runtime};
 use crate::simulator::{Platform, SimulateOptions, Simulator, Site, serve};
 use crate::telemetry::WallClock;
 
-use super::serve::failed_to_start;
+use super::{Env, serve::failed_to_start};
 use super::{Failed, start_logs, until_signal};
 
 /// A busy little platform: sessions of a few seconds to half a minute, a fault now and then, and never more memory.
@@ -74,7 +74,7 @@ fn play<W: Site>(
     tokio::spawn(serve(listener, Arc::new(simulator), shutdown.clone()))
 }
 
-pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+pub(super) async fn run(args: DemoArgs, env: Env<'_>) -> Result<(), Failed> {
     start_logs(args.log)?;
     let shutdown = until_signal()?;
     let mut stages = Vec::new();
@@ -115,7 +115,7 @@ pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) ->
     // A closed pipe only means that nobody reads.
     let _ = std::io::stdout().flush();
 
-    let outcome = runtime.run(shutdown.clone()).await.map_err(Failed::running);
+    let outcome = runtime.run(shutdown.clone(), None).await.map_err(Failed::running);
     shutdown.cancel();
     for stage in stages {
         // It ends by itself once told to; how is of no interest any more.

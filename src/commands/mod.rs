@@ -34,8 +34,11 @@ impl Failed {
     }
 }
 
-/// Runs what was typed. `env` is the only way to the environment.
-pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+/// The only way to the environment.
+pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
+
+/// Runs what was typed.
+pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,20 +1,31 @@
 //! `serve`: watch the configured sources and serve their metrics.
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::cli::ServeArgs;
 use crate::config::{Overrides, load};
-use crate::runtime::{Manner, Runtime, RuntimeError};
+use crate::runtime::{Manner, ReloadHandle, Reloads, Runtime, RuntimeError};
 
-use super::{Failed, start_logs, until_signal};
+use super::{Env, Failed, start_logs, until_signal};
 
-pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+pub(super) async fn run(args: ServeArgs, env: Env<'_>) -> Result<(), Failed> {
     start_logs(args.log)?;
     let overrides = Overrides {
         listen_addresses: args.listen_addresses,
         telemetry_path: args.telemetry_path,
         storage_path: args.storage_path,
     };
-    let config = load(args.config_file.as_deref(), &overrides, env).map_err(Failed::wrong)?;
+    let read = || load(args.config_file.as_deref(), &overrides, env);
+    let config = read().map_err(Failed::wrong)?;
     let shutdown = until_signal()?;
+    let mut reloads = Reloads::new(&read);
+    if args.config_watch {
+        reloads = reloads.watching(&config.files);
+    }
+    if args.enable_lifecycle {
+        reloads = reloads.served();
+    }
+    on_hangup(reloads.handle())?;
     let telemetry_path = config.web.telemetry_path.clone();
     let sources = config.sources.len();
     let manner = Manner { once: args.once, simulated: false };
@@ -22,8 +33,19 @@ pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -
     for url in runtime.urls() {
         tracing::info!(%url, metrics = format!("{url}{telemetry_path}"), sources, "serving");
     }
-    runtime.run(shutdown).await.map_err(failed_to_start)?;
+    runtime.run(shutdown, Some(reloads)).await.map_err(failed_to_start)?;
     tracing::info!("stopped; everything read is in the store");
+    Ok(())
+}
+
+/// SIGHUP asks for the configuration to be read again.
+fn on_hangup(reload: ReloadHandle) -> Result<(), Failed> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failed::running)?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reload.ask("SIGHUP");
+        }
+    });
     Ok(())
 }
 

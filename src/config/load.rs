@@ -1,5 +1,7 @@
 //! From a file or the environment to a checked [`Config`]; the only code here that touches files.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -32,15 +34,31 @@ pub fn load(
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
-    let Some(path) = file else {
-        return assemble(String::new(), None, overrides, env);
+    let read = RefCell::new(BTreeSet::new());
+    let files = |path: &Path| {
+        read.borrow_mut().insert(path.to_owned());
+        read_text(path)
     };
-    let name = path.display().to_string();
-    let text = read_text(path).map_err(|source| ConfigError::Unreadable { file: name.clone(), source })?;
-    match document::parse(&text) {
-        Ok(document) => assemble(name, Some(&document), overrides, env),
-        Err(error) => Err(not_yaml(name, &text, error)),
-    }
+    let outside = Outside { env, files: &files };
+    let mut config = match file {
+        None => assemble(String::new(), None, overrides, &outside)?,
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = files(path).map_err(|source| ConfigError::Unreadable { file: name.clone(), source })?;
+            match document::parse(&text) {
+                Ok(document) => assemble(name, Some(&document), overrides, &outside)?,
+                Err(error) => return Err(not_yaml(name, &text, error)),
+            }
+        }
+    };
+    config.files = read.into_inner();
+    Ok(config)
+}
+
+/// The ways to what is not in the document.
+struct Outside<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    files: &'a dyn Fn(&Path) -> io::Result<String>,
 }
 
 /// Judges the document, if there is one, and puts the parts together.
@@ -48,9 +66,9 @@ fn assemble(
     file: String,
     document: Option<&Node>,
     overrides: &Overrides,
-    env: &dyn Fn(&str) -> Option<String>,
+    outside: &Outside<'_>,
 ) -> Result<Config, ConfigError> {
-    let mut reader = Reader::new(file, env, &read_text);
+    let mut reader = Reader::new(file, outside.env, outside.files);
     let mut storage = StorageConfig::default();
     let mut web = WebConfig::default();
     let mut labels = LabelsConfig::default();
@@ -82,7 +100,8 @@ fn assemble(
     if !reader.problems.is_empty() {
         return Err(ConfigError::Invalid(Problems::new(reader.problems)));
     }
-    Ok(Config { sources: sources.into_iter().map(|placed| placed.source).collect(), storage, web, labels, otlp })
+    let sources = sources.into_iter().map(|placed| placed.source).collect();
+    Ok(Config { sources, storage, web, labels, otlp, files: BTreeSet::new() })
 }
 
 /// `None` when the file says nothing about sources, so that the environment may.

@@ -20,6 +20,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use agents::AgentFilter;
@@ -45,6 +46,8 @@ pub struct Config {
     pub labels: LabelsConfig,
     /// What is sent to OpenTelemetry collectors, if anything.
     pub otlp: Option<OtlpConfig>,
+    /// Every file that it was read from: the configuration itself, keys, certificates.
+    pub files: BTreeSet<PathBuf>,
 }
 
 /// What the command line says over the file; empty and `None` mean that it says nothing.

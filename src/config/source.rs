@@ -71,6 +71,40 @@ pub struct SourceConfig {
     pub traces: bool,
 }
 
+impl PartialEq for SourceConfig {
+    fn eq(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field is not forgotten.
+        let Self {
+            name,
+            platform,
+            base_url,
+            api_key,
+            settings,
+            agents,
+            poll_interval,
+            requests_per_second,
+            start,
+            concurrency,
+            request_timeout,
+            sweep_interval,
+            traces,
+        } = self;
+        *name == other.name
+            && *platform == other.platform
+            && *base_url == other.base_url
+            && api_key.expose_secret() == other.api_key.expose_secret()
+            && *settings == other.settings
+            && *agents == other.agents
+            && *poll_interval == other.poll_interval
+            && requests_per_second.to_bits() == other.requests_per_second.to_bits()
+            && *start == other.start
+            && *concurrency == other.concurrency
+            && *request_timeout == other.request_timeout
+            && *sweep_interval == other.sweep_interval
+            && *traces == other.traces
+    }
+}
+
 /// A source together with where it was written.
 pub(super) struct Placed {
     pub(super) place: Place,

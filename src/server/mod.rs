@@ -16,6 +16,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -58,4 +59,12 @@ pub struct App {
     pub archive: Arc<dyn Archive>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Reads the configuration again, where that may be asked for over HTTP.
+    pub reload: Option<Arc<dyn Reload>>,
+}
+
+/// Reads the configuration again.
+pub trait Reload: Send + Sync {
+    /// Comes back when the new configuration runs, or with why the one from before goes on.
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }

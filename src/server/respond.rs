@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
@@ -46,8 +46,11 @@ pub(super) fn json_error(status: StatusCode, error: &str) -> Answer {
 }
 
 /// The path is right and the method is not.
-pub(super) fn wrong_method() -> Answer {
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed here");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+pub(super) fn wrong_method(allowed: &[Method]) -> Answer {
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    let said = format!("only {} are allowed here", names.join(" and "));
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, &said);
+    let names = HeaderValue::from_str(&names.join(", ")).expect("names of methods are plain");
+    answer.headers_mut().insert(ALLOW, names);
     answer
 }

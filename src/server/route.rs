@@ -17,6 +17,7 @@ enum Route<'a> {
     Metrics,
     Healthy,
     Ready,
+    Reload,
     Sessions,
     Session(&'a str),
 }
@@ -30,6 +31,7 @@ impl<'a> Route<'a> {
             "/" => Some(Self::Landing),
             "/-/healthy" | "/healthz" => Some(Self::Healthy),
             "/-/ready" | "/readyz" => Some(Self::Ready),
+            "/-/reload" => Some(Self::Reload),
             "/api/v1/sessions" => Some(Self::Sessions),
             _ => path.strip_prefix("/api/v1/sessions/").filter(|id| !id.is_empty()).map(Self::Session),
         }
@@ -56,10 +58,15 @@ pub(super) async fn answer<B>(app: &Arc<App>, request: &Request<B>) -> Answer {
     let Some(route) = Route::of(uri.path(), &app.about) else {
         return respond::page(StatusCode::NOT_FOUND, landing::not_found(&app.about));
     };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return respond::wrong_method();
+    let allowed: &[Method] = match route {
+        Route::Reload => &[Method::POST, Method::PUT],
+        _ => &[Method::GET, Method::HEAD],
+    };
+    if !allowed.contains(request.method()) {
+        return respond::wrong_method(allowed);
     }
     match route {
+        Route::Reload => reload(app).await,
         Route::Landing => respond::page(StatusCode::OK, landing::page(app)),
         Route::Metrics => metrics::scrape(app, request.headers()).await,
         Route::Healthy => respond::text(StatusCode::OK, "healthy"),
@@ -69,5 +76,18 @@ pub(super) async fn answer<B>(app: &Arc<App>, request: &Request<B>) -> Answer {
         },
         Route::Sessions => api::sessions(app, uri.query().unwrap_or_default()).await,
         Route::Session(id) => api::session(app, id).await,
+    }
+}
+
+async fn reload(app: &App) -> Answer {
+    let Some(reload) = &app.reload else {
+        return respond::text(StatusCode::FORBIDDEN, "not enabled: start the exporter with --web.enable-lifecycle");
+    };
+    match reload.reload().await {
+        Ok(()) => respond::text(StatusCode::OK, "the configuration was read again"),
+        Err(why) => {
+            let said = format!("the configuration from before goes on: {why}");
+            respond::text(StatusCode::INTERNAL_SERVER_ERROR, &said)
+        }
     }
 }

@@ -121,6 +121,7 @@ fn app() -> App {
         health: Arc::new(health),
         archive: Arc::new(Shelf),
         clock: Arc::new(Stopped),
+        reload: None,
     }
 }
 

@@ -89,6 +89,7 @@ pub enum NotReady {
 #[derive(Debug, Default)]
 struct Known {
     is_restored: bool,
+    was_ready: bool,
     sources: Vec<SourceHealth>,
 }
 
@@ -105,10 +106,16 @@ impl Health {
         Self { instruments, known: Mutex::default() }
     }
 
-    /// A configured source; before any poller reports on it.
+    /// A configured source; before any poller reports on it. One that is there already was configured anew: it is asked
+    /// with another key perhaps, or at another pace, and how it is doing will show.
     pub fn add_source(&self, name: &str, platform: &str, poll_interval: Span) {
+        let mut known = self.known();
+        if let Some(source) = known.sources.iter_mut().find(|source| source.name == name) {
+            source.poll_interval = poll_interval;
+            return;
+        }
         self.instruments.register_source(name, platform);
-        self.known().sources.push(SourceHealth {
+        known.sources.push(SourceHealth {
             name: name.into(),
             platform: platform.into(),
             up: None,
@@ -118,6 +125,12 @@ impl Health {
             had_pass: false,
             restored: None,
         });
+    }
+
+    /// A source that is configured no longer, after its poller has ended: nothing is told of it any more.
+    pub fn remove_source(&self, name: &str) {
+        self.known().sources.retain(|source| source.name != name);
+        self.instruments.forget_source(name);
     }
 
     /// The state was read back from the store, or there was none.
@@ -159,14 +172,18 @@ impl Health {
     }
 
     /// Whether what is shown is what the platforms say: the state is restored, and every source was read once since
-    /// the start or was restored fresh. A source that fails later does not take this back, as then the metrics about
-    /// the failure would be the first to go.
+    /// the start or was restored fresh. A source that fails later, or comes later, does not take this back, as then
+    /// the metrics about the failure would be the first to go.
     pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
-        let known = self.known();
+        let mut known = self.known();
+        if known.was_ready {
+            return Ok(());
+        }
         if !known.is_restored {
             return Err(NotReady::Restoring);
         }
         let Some(source) = known.sources.iter().find(|source| !source.had_pass && !source.is_fresh(now)) else {
+            known.was_ready = true;
             return Ok(());
         };
         let name = source.name.clone();

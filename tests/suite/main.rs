@@ -21,6 +21,7 @@ mod outbox;
 mod program;
 mod push;
 mod push_client;
+mod reload;
 mod secrets;
 mod simulation;
 mod sources;

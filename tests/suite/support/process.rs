@@ -106,7 +106,8 @@ pub fn simulate_platform(platform: &str, options: &[&str]) -> Program {
 /// An exporter on a folder of its own, that can be killed and started again.
 pub struct Exporter {
     pub folder: Folder,
-    config: String,
+    pub config: String,
+    flags: Vec<String>,
     log: PathBuf,
     program: Option<Program>,
 }
@@ -121,9 +122,22 @@ impl Exporter {
         );
         let config = folder.write("exporter.yaml", &config);
         let log = folder.path().join("exporter.log");
-        let mut exporter = Self { folder, config, log, program: None };
+        let mut exporter = Self { folder, config, flags: Vec::new(), log, program: None };
         exporter.restart();
         exporter
+    }
+
+    /// The same with these flags, from now on.
+    pub fn restart_with(&mut self, flags: &[&str]) {
+        self.stop();
+        self.flags = flags.iter().copied().map(str::to_owned).collect();
+        self.restart();
+    }
+
+    /// What `kill -HUP` does.
+    pub fn hang_up(&self) {
+        let pid = self.program.as_ref().expect("it is running").child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().expect("kill is everywhere").success());
     }
 
     /// For a simulated platform at `url`.
@@ -139,6 +153,7 @@ impl Exporter {
         let url_file = self.folder.path().join("data/exporter.url");
         let _ = std::fs::remove_file(&url_file);
         let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
+            .args(&self.flags)
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
             .spawn()
