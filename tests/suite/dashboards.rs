@@ -83,7 +83,17 @@ fn a_broken_rule_is_caught() {
             json!(
                 "histogram_quantile(0.9, sum by (le) (rate(agent_session_exporter_journal_commit_duration_seconds_bucket[5m])))"
             ),
-            "exemplar",
+            "a quantile without exemplars",
+        ),
+        (
+            "/panels/2/targets/0",
+            json!({
+                "datasource": { "type": "prometheus", "uid": "${datasource}" },
+                "expr": "agent_session_exporter_journal_bytes",
+                "format": "table",
+                "exemplar": true,
+            }),
+            "a table with exemplars",
         ),
     ];
     let is_broken_here = |(file, _): &(String, Value)| file == "agent-fleet.json";
@@ -233,9 +243,14 @@ fn judge_panel(panel: &Value, ids: &mut HashSet<u64>, problems: &mut Vec<String>
         datasource(target, &mut wrong);
         let expression = text(target, "/expr");
         judge_expression(expression, &FILTERS, &mut wrong);
-        // A quantile leads to the traces behind it.
-        if expression.contains("histogram_quantile") && target["exemplar"] != json!(true) {
+        // A quantile leads to the traces behind it; in a table Grafana would make rows of them.
+        let leads_to_traces = target["exemplar"] == json!(true);
+        let is_table = text(target, "/format") == "table";
+        if expression.contains("histogram_quantile") && !is_table && !leads_to_traces {
             wrong("a quantile without exemplars: set `exemplar`".into());
+        }
+        if is_table && leads_to_traces {
+            wrong("a table with exemplars, which would be rows of it: leave out `exemplar`".into());
         }
     }
 }
