@@ -54,7 +54,7 @@ macro_rules! dashboards {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../dashboards/", $name)))),*] };
 }
 
-const DASHBOARDS: [(&str, &str); 2] = dashboards!["agent-fleet.json", "agent-failures.json"];
+const DASHBOARDS: [(&str, &str); 3] = dashboards!["agent-fleet.json", "agent-failures.json", "agent-exporter.json"];
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
