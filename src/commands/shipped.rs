@@ -50,7 +50,11 @@ const RUNBOOKS: [(&str, &str); 28] = runbooks![
     "AgentTurnsFailingAlike",
 ];
 
-const DASHBOARDS: [(&str, &str); 1] = [("agent-fleet.json", include_str!("../../dashboards/agent-fleet.json"))];
+macro_rules! dashboards {
+    ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../dashboards/", $name)))),*] };
+}
+
+const DASHBOARDS: [(&str, &str); 3] = dashboards!["agent-fleet.json", "agent-failures.json", "agent-exporter.json"];
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

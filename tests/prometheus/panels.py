@@ -26,7 +26,12 @@ FEATURES = "exemplar-storage"
 # As wide as the shortest window that Grafana would choose for a scrape each 15 seconds.
 WINDOW = 60
 # Panels that may be empty, and why.
-MAY_BE_EMPTY = {}
+MAY_BE_EMPTY = {
+    # A zero would claim that something is pushed.
+    ("agent-exporter.json", "Taken by collectors"): "nothing is pushed",
+    ("agent-exporter.json", "Not taken by collectors"): "nothing is pushed",
+    ("agent-exporter.json", "Spans waiting to be sent"): "no spans are sent",
+}
 LABEL_VALUES = re.compile(r"label_values\((.*), (\w+)\)")
 
 
