@@ -19,8 +19,9 @@ macro_rules! runbooks {
 }
 
 /// Under the paths that the alerts name.
-const RUNBOOKS: [(&str, &str); 28] = runbooks![
+const RUNBOOKS: [(&str, &str); 29] = runbooks![
     "AgentCommitsFailing",
+    "AgentConfigNotTakenOver",
     "AgentCostOverBudget",
     "AgentCostRunsAway",
     "AgentEventsLost",

@@ -50,6 +50,7 @@ pub struct SourceHealth {
     /// When each stage last succeeded, in the order of [`Stage::ALL`].
     pub last_success: [Option<Timestamp>; Stage::ALL.len()],
     poll_interval: Span,
+    /// Whether what is shown of it may be taken for what its platform says.
     had_pass: bool,
     restored: Option<Timestamp>,
 }
@@ -89,7 +90,6 @@ pub enum NotReady {
 #[derive(Debug, Default)]
 struct Known {
     is_restored: bool,
-    was_ready: bool,
     sources: Vec<SourceHealth>,
 }
 
@@ -115,6 +115,8 @@ impl Health {
             return;
         }
         self.instruments.register_source(name, platform);
+        // Nobody waits for one that comes while the others are served.
+        let had_pass = known.is_restored;
         known.sources.push(SourceHealth {
             name: name.into(),
             platform: platform.into(),
@@ -122,7 +124,7 @@ impl Health {
             problem: None,
             last_success: [None; Stage::ALL.len()],
             poll_interval,
-            had_pass: false,
+            had_pass,
             restored: None,
         });
     }
@@ -175,15 +177,11 @@ impl Health {
     /// the start or was restored fresh. A source that fails later, or comes later, does not take this back, as then
     /// the metrics about the failure would be the first to go.
     pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
-        let mut known = self.known();
-        if known.was_ready {
-            return Ok(());
-        }
+        let known = self.known();
         if !known.is_restored {
             return Err(NotReady::Restoring);
         }
         let Some(source) = known.sources.iter().find(|source| !source.had_pass && !source.is_fresh(now)) else {
-            known.was_ready = true;
             return Ok(());
         };
         let name = source.name.clone();
@@ -257,6 +255,26 @@ mod tests {
         health.restored_fresh("b", at(1000));
         assert_eq!(health.ready(at(1179)), Ok(()));
         assert!(health.ready(at(1180)).is_err());
+    }
+
+    #[test]
+    fn a_source_that_comes_later_does_not_take_readiness_back_and_one_that_goes_leaves_nothing() {
+        let health = health();
+        health.restored();
+        health.remove_source("b");
+        health.cycle_done("a");
+        assert_eq!(health.ready(at(0)), Ok(()), "nobody waits for what is gone");
+        health.add_source("c", "hcompany", MINUTE);
+        health.cycle_failed("c", "401 unauthorized");
+        assert_eq!(health.ready(at(0)), Ok(()));
+        assert_eq!(up(&health, "c"), 0.0);
+        health.stage_done("c", Stage::Events, at(5));
+        health.remove_source("c");
+        let families = health.instruments.gather();
+        let labels = families.iter().flat_map(|family| family.get_metric()).flat_map(|metric| metric.get_label());
+        let sources: std::collections::BTreeSet<_> =
+            labels.filter(|label| label.name() == "source").map(|label| label.value()).collect();
+        assert_eq!(Vec::from_iter(sources), ["a"]);
     }
 
     #[test]

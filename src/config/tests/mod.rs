@@ -6,6 +6,7 @@ mod platforms;
 mod problems;
 mod secrets;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -85,8 +86,11 @@ fn key(config: &Config, index: usize) -> &str {
 fn the_example_is_valid_and_says_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/exporter.yaml");
     let env = |name: &str| (name == "HAI_API_KEY").then(|| "hk-1".to_owned());
-    let example = load(Some(&path), &Overrides::default(), &env).expect("the example");
+    let mut example = load(Some(&path), &Overrides::default(), &env).expect("the example");
+    assert_eq!(example.files, BTreeSet::from([path]));
     let mut defaults = Case::new(MINIMAL).with("HAI_API_KEY", "hk-1").config();
+    example.files.clear();
+    defaults.files.clear();
     // The one thing the example changes, so that it has something to show.
     defaults.sources[0].name = "prod-eu".to_owned();
     assert_eq!(format!("{example:#?}"), format!("{defaults:#?}"));
