@@ -16,9 +16,9 @@ fn source(name: &str, platform: &str, url: &str, key: &str) -> String {
 
 /// Puts other sources into the file, and leaves the rest as it is.
 fn rewrite(exporter: &Exporter, sources: &str) {
-    let text = std::fs::read_to_string(&exporter.config).unwrap();
-    let (_, rest) = text.split_once("storage:").unwrap();
-    std::fs::write(&exporter.config, format!("sources:\n{sources}\nstorage:{rest}")).unwrap();
+    let text = std::fs::read_to_string(&exporter.config).expect("the file is ours");
+    let (_, rest) = text.split_once("storage:").expect("it says where the store is");
+    std::fs::write(&exporter.config, format!("sources:\n{sources}\nstorage:{rest}")).expect("the file is ours");
 }
 
 fn value(page: &str, name: &str) -> Option<f64> {
@@ -26,7 +26,9 @@ fn value(page: &str, name: &str) -> Option<f64> {
 }
 
 fn reloads(page: &str) -> (f64, f64) {
-    let value = |name: &str| value(page, &format!("agent_session_exporter_config_last_reload_{name}")).unwrap();
+    let value = |name: &str| {
+        value(page, &format!("agent_session_exporter_config_last_reload_{name}")).expect("it is always told")
+    };
     (value("successful"), value("success_timestamp_seconds"))
 }
 
@@ -53,13 +55,14 @@ fn until_equal(exporter: &Exporter, sources: &[(&str, &str)]) -> String {
 }
 
 fn post(exporter: &Exporter, path: &str) -> (u16, String) {
-    let host = exporter.url().strip_prefix("http://").unwrap();
-    let mut socket = TcpStream::connect(host).unwrap();
-    write!(socket, "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    let host = exporter.url().strip_prefix("http://").expect("plain HTTP");
+    let mut socket = TcpStream::connect(host).expect("it listens");
+    write!(socket, "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .expect("it reads");
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    socket.read_to_string(&mut answer).expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"), body.to_owned())
 }
 
 #[test]
