@@ -162,7 +162,7 @@ fn the_exporters_own_dashboard_shows_no_agents() {
 }
 
 /// Every dashboard of the repository, by its file's name and in the order of the names.
-fn dashboards() -> Vec<(String, Value)> {
+pub fn dashboards() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder is in the repository")
@@ -179,7 +179,7 @@ fn dashboards() -> Vec<(String, Value)> {
     paths.iter().map(|path| read(path)).collect()
 }
 
-fn uids(dashboards: &[(String, Value)]) -> HashSet<&str> {
+pub fn uids(dashboards: &[(String, Value)]) -> HashSet<&str> {
     dashboards.iter().map(|(_, dashboard)| text(dashboard, "/uid")).collect()
 }
 
