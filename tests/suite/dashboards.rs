@@ -11,6 +11,8 @@ use crate::support::promql;
 /// The variables a dashboard filters by, and what stands for each while an expression is judged: words that no filter
 /// says by itself.
 const FILTERS: [(&str, &str); 3] = [("source", "any-source"), ("platform", "any-platform"), ("agent", "any-agent")];
+/// The same of those that a dashboard may have besides.
+const FURTHER_FILTERS: [(&str, &str); 1] = [("model", "any-model")];
 
 #[test]
 fn every_dashboard_keeps_the_rules() {
@@ -89,6 +91,28 @@ fn a_broken_rule_is_caught() {
     let is_broken_here = |(file, _): &(String, Value)| file == "agent-fleet.json";
     let (_, sound) = dashboards().into_iter().find(is_broken_here).unwrap();
     assert_eq!(problems(&sound), Vec::<String>::new());
+    assert_broken(&sound, breaches);
+}
+
+/// The same of a variable that a dashboard may have and need not.
+#[test]
+fn a_further_variable_is_held_to_the_rules_as_well() {
+    let breaches: &[(&str, Value, &str)] = &[
+        ("/templating/list/4/allValue", json!(null), "variable `model`: its allValue"),
+        ("/templating/list/4/datasource/uid", json!("P1809"), "variable `model`: its datasource"),
+        ("/templating/list/4/query/query", json!("label_values(agent_steps_total, model)"), "no label `model`"),
+        ("/templating/list/4/name", json!("models"), "unknown or out of place"),
+        ("/panels/1/targets/0/expr", json!("agent_model_calls_total{agent=~\"$agent\"}"), "$model"),
+        ("/panels/1/targets/0/expr", json!("agent_steps_total{model=~\"$model\"}"), "no label `model`"),
+    ];
+    let has_it = |(file, _): &(String, Value)| file == "agent-models.json";
+    let (_, sound) = dashboards().into_iter().find(has_it).unwrap();
+    assert_eq!(problems(&sound), Vec::<String>::new());
+    assert_broken(&sound, breaches);
+}
+
+/// Each value, put into a sound dashboard at its pointer, is a problem that says so.
+fn assert_broken(sound: &Value, breaches: &[(&str, Value, &str)]) {
     for (pointer, value, expected) in breaches {
         let mut broken = sound.clone();
         *broken.pointer_mut(pointer).unwrap_or_else(|| panic!("nothing at {pointer}")) = value.clone();
@@ -125,29 +149,36 @@ fn problems(dashboard: &Value) -> Vec<String> {
     if text(dashboard, "/title").is_empty() {
         problems.push("no title".into());
     }
-    variables(dashboard, &mut problems);
+    let filters = filters(dashboard);
+    variables(dashboard, &filters, &mut problems);
 
     let top = list(dashboard, "/panels");
     placed(top, &mut problems);
     let mut ids = HashSet::new();
     for panel in top {
-        judge_panel(panel, &mut ids, &mut problems);
+        judge_panel(panel, &filters, &mut ids, &mut problems);
         // A row that is folded keeps its panels to itself.
         let inner = list(panel, "/panels");
         placed(inner, &mut problems);
-        inner.iter().for_each(|panel| judge_panel(panel, &mut ids, &mut problems));
+        inner.iter().for_each(|panel| judge_panel(panel, &filters, &mut ids, &mut problems));
     }
     problems
 }
 
-fn variables(dashboard: &Value, problems: &mut Vec<String>) {
+/// The variables that panels of this dashboard must filter by, where a metric has the label.
+fn filters(dashboard: &Value) -> Vec<(&'static str, &'static str)> {
+    let has = |name: &str| list(dashboard, "/templating/list").iter().any(|variable| text(variable, "/name") == name);
+    FILTERS.into_iter().chain(FURTHER_FILTERS.into_iter().filter(|(name, _)| has(name))).collect()
+}
+
+fn variables(dashboard: &Value, filters: &[(&str, &str)], problems: &mut Vec<String>) {
     let variables = list(dashboard, "/templating/list");
     let find = |name: &str| variables.iter().find(|variable| text(variable, "/name") == name);
     let is_source = |it: &Value| text(it, "/type") == "datasource" && text(it, "/query") == "prometheus";
     if !find("datasource").is_some_and(is_source) {
         problems.push("no variable `datasource` that is a Prometheus".into());
     }
-    for (name, _) in FILTERS {
+    for (name, _) in filters {
         let Some(variable) = find(name) else {
             problems.push(format!("no variable `{name}`"));
             continue;
@@ -161,7 +192,9 @@ fn variables(dashboard: &Value, problems: &mut Vec<String>) {
         let query = text(variable, "/query/query");
         let parts = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')?.rsplit_once(','));
         match parts {
-            Some((selector, label)) => judge_expression(&format!("sum by ({label}) ({selector})"), &[], &mut wrong),
+            Some((selector, label)) => {
+                judge_expression(&format!("sum by ({label}) ({selector})"), filters, &[], &mut wrong);
+            }
             None => wrong(format!("not label_values(SELECTOR, LABEL): {query}")),
         }
     }
@@ -185,7 +218,7 @@ fn placed(panels: &[Value], problems: &mut Vec<String>) {
     }
 }
 
-fn judge_panel(panel: &Value, ids: &mut HashSet<u64>, problems: &mut Vec<String>) {
+fn judge_panel(panel: &Value, filters: &[(&str, &str)], ids: &mut HashSet<u64>, problems: &mut Vec<String>) {
     let mut wrong = |what: String| problems.push(format!("panel `{}`: {what}", text(panel, "/title")));
     match panel["id"].as_u64() {
         Some(id) if ids.insert(id) => {}
@@ -216,7 +249,7 @@ fn judge_panel(panel: &Value, ids: &mut HashSet<u64>, problems: &mut Vec<String>
     for target in targets {
         datasource(target, &mut wrong);
         let expression = text(target, "/expr");
-        judge_expression(expression, &FILTERS, &mut wrong);
+        judge_expression(expression, filters, filters, &mut wrong);
         // A quantile leads to the traces behind it.
         if expression.contains("histogram_quantile") && target["exemplar"] != json!(true) {
             wrong("a quantile without exemplars: set `exemplar`".into());
@@ -230,10 +263,15 @@ fn datasource(of: &Value, wrong: &mut impl FnMut(String)) {
     }
 }
 
-/// As [`promql::judge`], with a word in place of each variable.
-fn judge_expression(expression: &str, filters: &[(&str, &str)], wrong: &mut impl FnMut(String)) {
+/// As [`promql::judge`], with its word in place of each variable.
+fn judge_expression(
+    expression: &str,
+    variables: &[(&str, &str)],
+    filters: &[(&str, &str)],
+    wrong: &mut impl FnMut(String),
+) {
     let mut plain = expression.replace("$__rate_interval", "5m").replace("$__range", "6h");
-    for (variable, word) in FILTERS {
+    for (variable, word) in variables {
         plain = plain.replace(&format!("\"${variable}\""), &format!("\"{word}\""));
     }
     if plain.contains('$') {
