@@ -89,7 +89,8 @@ fn what_rules_ask_for_is_in_the_catalogue() {
 fn each_alert_says_what_it_is_about_and_where_to_read_on() {
     let alerts = alerts();
     assert!(!alerts.is_empty());
-    let dashboards = dashboards::uids(&dashboards::dashboards());
+    let dashboards = dashboards::dashboards();
+    let dashboards = dashboards::uids(&dashboards);
     for (name, rule) in alerts {
         assert!(name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric), "{name}: CamelCase");
         assert!(["info", "warning", "critical"].contains(&rule.labels.severity.as_str()), "{name}: severity");

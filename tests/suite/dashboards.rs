@@ -10,15 +10,16 @@ use crate::support::{Folder, promql, run};
 
 /// The variables a dashboard filters by, and what stands for each while an expression is judged: words that no filter
 /// says by itself.
-const FILTERS: [(&str, &str); 3] = [("source", "any-source"), ("platform", "any-platform"), ("agent", "any-agent")];
+const FILTERS: [(&str, &str); 4] =
+    [("source", "any-source"), ("platform", "any-platform"), ("agent", "any-agent"), ("model", "any-model")];
 
 /// The dashboard about the exporter itself.
 const HEALTH: &str = "agent-session-exporter-health";
 
 /// Whether a dashboard may do without a variable though its metrics have the label: of the exporter's own a few tell the
-/// platform as well, which follows from the source.
+/// platform as well, which follows from the source; and models are of interest on their own dashboard.
 fn may_lack(uid: &str, variable: &str) -> bool {
-    (uid, variable) == (HEALTH, "platform")
+    (uid, variable) == (HEALTH, "platform") || variable == "model"
 }
 
 #[test]
@@ -114,10 +115,28 @@ fn a_broken_rule_is_caught() {
             "a table with exemplars",
         ),
     ];
+    assert_caught("agent-fleet.json", breaches);
+}
+
+/// The same of a variable that a dashboard may have and need not.
+#[test]
+fn a_further_variable_is_held_to_the_rules_as_well() {
+    let breaches: &[(&str, Value, &str)] = &[
+        ("/templating/list/4/allValue", json!(null), "variable `model`: its allValue"),
+        ("/templating/list/4/datasource/uid", json!("P1809"), "variable `model`: its datasource"),
+        ("/templating/list/4/query/query", json!("label_values(agent_steps_total, model)"), "no label `model`"),
+        ("/templating/list/4/name", json!("models"), "no variable `model`"),
+        ("/panels/1/targets/0/expr", json!("agent_model_calls_total{agent=~\"$agent\"}"), "$model"),
+        ("/panels/1/targets/0/expr", json!("agent_steps_total{model=~\"$model\"}"), "no label `model`"),
+    ];
+    assert_caught("agent-models.json", breaches);
+}
+
+/// Each value, put into this dashboard at its pointer, is a problem that says so.
+fn assert_caught(file: &str, breaches: &[(&str, Value, &str)]) {
     let dashboards = dashboards();
     let uids = uids(&dashboards);
-    let is_broken_here = |(file, _): &&(String, Value)| file == "agent-fleet.json";
-    let (_, sound) = dashboards.iter().find(is_broken_here).unwrap();
+    let (_, sound) = dashboards.iter().find(|(name, _)| name == file).expect("it is there");
     assert_eq!(problems(sound, &uids), Vec::<String>::new());
     for (pointer, value, expected) in breaches {
         let mut broken = sound.clone();
