@@ -55,7 +55,8 @@ macro_rules! dashboards {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../dashboards/", $name)))),*] };
 }
 
-const DASHBOARDS: [(&str, &str); 3] = dashboards!["agent-fleet.json", "agent-failures.json", "agent-exporter.json"];
+const DASHBOARDS: [(&str, &str); 4] =
+    dashboards!["agent-fleet.json", "agent-models.json", "agent-failures.json", "agent-exporter.json"];
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
