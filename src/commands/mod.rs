@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod healthcheck;
 mod query;
 mod rules;
 mod serve;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Sessions(args) => query::sessions(args).await,
             Command::Show(args) => query::show(args).await,
             Command::Rules(args) => rules::run(&args),
+            Command::Healthcheck(args) => healthcheck::run(args).await,
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.
