@@ -1,7 +1,7 @@
 // What dashboards and data sources may hold as JSON, in the types that Grafana publishes.
 //
-// Those take any string where only some words mean anything (units, calculations, ids), and leave untyped what has a type
-// elsewhere (links, overrides, options of transformations). Both is put right here, and only here.
+// Those take any string where only some words mean anything (units, calculations, ids), and leave untyped what has a
+// type elsewhere (links, overrides, options of transformations). Both is put right here, and only here.
 
 import type { DataLink, DataTransformerID, FieldMatcherID, ReducerID, standardTransformers } from "@grafana/data";
 import type { PromOptions, PromQuery, PromVariableQuery } from "@grafana/prometheus";
@@ -33,7 +33,8 @@ type Override<Custom> =
   | { [Key in keyof Field<Custom>]-?: { id: Key; value: Field<Custom>[Key] } }[Exclude<keyof Field<Custom>, "custom">]
   | { [Key in keyof Custom & string]-?: { id: `custom.${Key}`; value: Sparse<Custom[Key]> } }[keyof Custom & string];
 
-type Of<Name extends keyof typeof standardTransformers> = Parameters<(typeof standardTransformers)[Name]["operator"]>[0];
+type Transformers = typeof standardTransformers;
+type Of<Name extends keyof Transformers> = Parameters<Transformers[Name]["operator"]>[0];
 
 /** Transformations whose options are known; of the others only that they exist. */
 type Known = {

@@ -24,6 +24,7 @@ const PACKAGES = {
   typescript: "5.9.3",
   yaml: "2.9.1",
 };
+const SOURCES = "config/grafana/provisioning/datasources/agent-sessions.yaml";
 const PLUGINS = "node_modules/@grafana/schema/dist/types/raw/composable";
 
 const read = (file) => readFileSync(file, "utf8");
@@ -72,11 +73,19 @@ function typeOf({ type }) {
   return `shapes.Panel<${member("Options")}, ${member("FieldConfig")}>`;
 }
 
+/** The settings of a provisioned data source that is a Prometheus, for which Grafana publishes a type. */
+function* settings(provisioned) {
+  for (const { name, type, jsonData } of provisioned.datasources) {
+    if (type === "prometheus") yield [`data source ${name}`, "shapes.Prometheus", jsonData];
+  }
+}
+
 /** A module's text, and what its constants are called. */
 function moduleOf(parts) {
   const all = [...parts];
   const line = ([, type, value], index) => `export const it${index}: ${type} = ${JSON.stringify(value, null, 1)};\n`;
-  return { labels: all.map(([label]) => label), text: `import type * as shapes from "./shapes";\n${all.map(line).join("")}` };
+  const text = ['import type * as shapes from "./shapes";\n', ...all.map(line)].join("");
+  return { labels: all.map(([label]) => label), text };
 }
 
 /** Problems of each module, by its file's name: in which constant, where in it, and what TypeScript says. */
@@ -141,8 +150,13 @@ function main(given) {
     : readdirSync(folder).filter((name) => name.endsWith(".json")).sort().map((name) => path.join(folder, name));
   if (!files.length) throw new Error(`no dashboards in ${folder}`);
 
+  const sources = yaml.parse(read(path.join(root, SOURCES)));
+  const wrong = { datasources: [{ type: "prometheus", jsonData: { timeIntervall: "15s" } }] };
+
   const modules = new Map();
   files.forEach((file, index) => modules.set(`dashboard${index}.ts`, moduleOf(constants(JSON.parse(read(file))))));
+  modules.set("sources.ts", moduleOf(settings(sources)));
+  modules.set("wrong.ts", moduleOf(settings(wrong)));
   modules.set("sound.ts", moduleOf(constants(sound)));
   breaches.forEach((breach, index) => modules.set(`broken${index}.ts`, moduleOf(constants(broken(breach)))));
   const problems = judge(ts, modules, { "shapes.ts": read(path.join(here, "shapes.ts")), "units.ts": units() });
@@ -150,7 +164,9 @@ function main(given) {
   const said = [];
   const tell = (name, found) => said.push(...found.map(({ label, at, says }) => `${name}: ${label} ${at}: ${says}`));
   files.forEach((file, index) => tell(path.relative(root, file), problems.get(`dashboard${index}.ts`)));
+  tell(SOURCES, problems.get("sources.ts"));
   tell("a sound dashboard is refused", problems.get("sound.ts"));
+  if (!problems.get("wrong.ts").some(({ at }) => at === "timeIntervall")) said.push("not refused: a wrong data source");
   breaches.forEach(([where, what], index) => {
     const there = problems.get(`broken${index}.ts`).some(({ at }) => at && where.join(".").includes(at));
     if (!there) said.push(`not refused: ${JSON.stringify(what)} at ${where.join(".")}`);
