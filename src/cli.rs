@@ -128,6 +128,19 @@ Exit codes:
   1  a file could not be written, or is there with other content
   2  the command line is wrong";
 
+const HEALTHCHECK_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter healthcheck
+  agent-session-exporter healthcheck --web.url http://127.0.0.1:9400
+
+It asks /-/healthy, and prints nothing when all is well. An exporter on this machine is asked
+directly, whatever proxy the environment names.
+
+Exit codes:
+  0  the exporter answers
+  1  it does not
+  2  the command line is wrong";
+
 /// What was typed.
 #[derive(Debug, Parser)]
 #[command(
@@ -162,6 +175,8 @@ pub enum Command {
     Rules(RulesArgs),
     /// Write the dashboards for Grafana to a directory
     Dashboards(DashboardsArgs),
+    /// Ask a running exporter whether it answers, as a container's health check
+    Healthcheck(HealthcheckArgs),
 }
 
 /// `serve`.
@@ -422,6 +437,15 @@ fn web_address(text: &str) -> Result<String, String> {
     }
 }
 
+/// `healthcheck`.
+#[derive(Debug, Args)]
+#[command(after_help = HEALTHCHECK_EXAMPLES)]
+pub struct HealthcheckArgs {
+    /// Exporter to ask [default: http://127.0.0.1:17377]
+    #[arg(long = "web.url", value_name = "URL")]
+    pub web_url: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -452,7 +476,9 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "dashboards"] {
+        for command in
+            ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "dashboards", "healthcheck"]
+        {
             let name = format!("help_{}", if command.is_empty() { "root" } else { command });
             insta::assert_snapshot!(name, help(command));
         }

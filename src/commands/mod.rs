@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod healthcheck;
 mod query;
 mod serve;
 mod shipped;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
             Command::Show(args) => query::show(args).await,
             Command::Rules(args) => shipped::rules(&args),
             Command::Dashboards(args) => shipped::dashboards(&args),
+            Command::Healthcheck(args) => healthcheck::run(args).await,
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.

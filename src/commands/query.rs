@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use crate::cli::{QueryArgs, SessionsArgs, ShowArgs};
 use crate::domain::{Clock, Span, Status};
 use crate::ingest::Request;
@@ -19,7 +17,8 @@ use table::Table;
 
 mod table;
 
-const DEFAULT_URL: &str = "http://127.0.0.1:17377";
+/// Where an exporter listens that was not told otherwise.
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:17377";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What the exporter gives out in one answer at most.
 const MAX_LIMIT: usize = 1000;
@@ -121,7 +120,7 @@ fn status(text: &str) -> Result<Status, Failed> {
 }
 
 async fn ask<T: serde::de::DeserializeOwned>(url: &str, request: &Request) -> Result<Option<T>, Failed> {
-    let http = Http::new(url, SecretString::from(""), &[], PATIENCE).map_err(Failed::running)?;
+    let http = Http::to_exporter(url, PATIENCE).map_err(Failed::running)?;
     let answer = http.get(request).await.map_err(|error| {
         let hint = match error {
             TransportError::Connect => {

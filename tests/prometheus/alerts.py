@@ -147,12 +147,13 @@ def main(program):
         (work / "agent-sessions.rules.yml").write_text(
             shipped("config/prometheus/agent-sessions.rules.yml", {"[15m]": "[20s]"})
         )
-        (work / "prometheus.yml").write_text(
-            shipped(
-                "config/prometheus/prometheus.yml",
-                {"localhost:9093": f"127.0.0.1:{theirs}", "localhost:17377": exporter, "15s": "1s"},
-            )
-        )
+        (work / "prometheus.yml").write_text(shipped("config/prometheus/prometheus.yml", {"15s": "1s"}))
+        (work / "targets").mkdir()
+        for name, old, new in [
+            ("alertmanager.yml", "localhost:9093", f"127.0.0.1:{theirs}"),
+            ("exporter.yml", "localhost:17377", exporter),
+        ]:
+            (work / "targets" / name).write_text(shipped(f"config/prometheus/targets/{name}", {old: new}))
         stack.enter_context(
             process(
                 ["prometheus-alertmanager", f"--config.file={work}/alertmanager.yml", f"--storage.path={work}/am",

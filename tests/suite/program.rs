@@ -110,6 +110,24 @@ fn the_demo_runs_with_nothing_configured_and_ends_when_asked() {
 }
 
 #[test]
+fn a_health_check_asks_the_exporter_and_no_proxy() {
+    let platform = simulate(&["--history=1", "--sessions=0"]);
+    let mut exporter = Exporter::watching(&platform.url);
+    let url = exporter.url().to_owned();
+    let check = |url: &str| {
+        // Nobody listens there.
+        let output = run(&["healthcheck", "--web.url", url], &[("HTTP_PROXY", "http://127.0.0.1:1")]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check(&url), (Some(0), String::new(), String::new()));
+    let (code, said, why) = check(&platform.url);
+    assert!(code == Some(1) && said.is_empty() && why.contains("HTTP 4"), "{code:?} {said} {why}");
+    exporter.stop();
+    let (code, said, why) = check(&url);
+    assert!(code == Some(1) && said.is_empty() && why.contains("cannot connect"), "{code:?} {said} {why}");
+}
+
+#[test]
 fn failed_sessions_can_be_named_while_it_runs_and_after() {
     let platform = simulate(&["--sessions=0", "--history=80", "--rate=0.001", "--restart-share=0"]);
     let mut exporter = Exporter::watching(&platform.url);
