@@ -22,6 +22,7 @@ mod program;
 mod push;
 mod push_client;
 mod secrets;
+mod seeds;
 mod simulation;
 mod sources;
 mod span_laws;

@@ -5,6 +5,8 @@ mod authority;
 mod bench_of_one;
 mod collector;
 pub mod conversation;
+pub mod counters;
+pub mod deeds;
 pub mod disk;
 pub mod documents;
 pub mod everruns_lives;
@@ -15,6 +17,7 @@ pub mod lives;
 mod process;
 pub mod promql;
 pub mod received;
+pub mod rig;
 pub mod running;
 
 pub use account::{compare, differences, scraped, scraped_of};
