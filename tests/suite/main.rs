@@ -18,6 +18,7 @@ mod journal;
 mod kinship;
 mod laws;
 mod outbox;
+mod platform_faults;
 mod program;
 mod push;
 mod push_client;

@@ -192,7 +192,7 @@ fn a_clock_that_is_set_back_holds_nothing_again() {
     let mut world = World::new();
     world.add(Metric::Steps, "shown", &[], 7, after(3600));
     let exposition = Exposition::new(HOLD);
-    let mut steps = |agent: &str, world: &World, at: Timestamp| {
+    let steps = |agent: &str, world: &World, at: Timestamp| {
         steps_of(agent, &render(&exposition, &world.snapshot(), Format::Text, at)).expect("it is there")
     };
     assert_eq!(steps("shown", &world, after(3600)), "0");

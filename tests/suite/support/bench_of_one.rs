@@ -153,6 +153,7 @@ impl Witness for Noted {
         self.throttled.fetch_add(1, Ordering::Relaxed);
     }
     fn succeeded(&self, _: &'static str, _: Timestamp) {}
+    fn unread(&self, _: &Failure) {}
     fn discovered(&self, outcome: Result<(), &Failure>, _: Timestamp) {
         if outcome.is_err() {
             self.failed_discoveries.fetch_add(1, Ordering::Relaxed);

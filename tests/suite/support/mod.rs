@@ -13,6 +13,7 @@ pub mod everruns_lives;
 pub mod fixtures;
 pub mod folding;
 mod gate;
+pub mod gatekeeper;
 pub mod lives;
 mod process;
 pub mod promql;

@@ -68,7 +68,7 @@ impl Transport for Way {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a> {
         Box::pin(async move {
             if self.is_away.load(Ordering::Relaxed) {
-                return Err(TransportError::Connect);
+                return Err(TransportError::Connect("cannot connect"));
             }
             let mut answer = self.platform.get(request).await?;
             if self.is_away.load(Ordering::Relaxed) {
