@@ -2,15 +2,18 @@
 //!
 //! It lives on a thread of its own, because the store blocks. Reports that wait together are committed together: one
 //! sync for all of them. Whatever goes wrong, memory is never ahead of the file: the state is then read back from it,
-//! and the pollers repeat what was not acknowledged.
+//! and the pollers repeat what was not acknowledged. While it cannot be read back, nothing else is served, as there is
+//! nothing to serve from.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::domain::{Capabilities, Clock, Receipt, Report, SourceIx, Span, Timestamp};
 use crate::journal::{CommitStats, Journal, JournalError};
@@ -24,6 +27,10 @@ const QUEUE: usize = 256;
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// How often old sessions are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+/// A store that failed is opened again after this, then after twice as long, and so on.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// The longest that a store which failed is left alone.
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Why a report was not committed. The poller begins again from what is committed.
 #[derive(Debug, Error)]
@@ -158,6 +165,10 @@ pub struct Engine {
     state: State,
     shown: Arc<ArcSwap<Snapshot>>,
     commands: mpsc::Receiver<Command>,
+    /// Commands that came and are not served yet, the oldest first.
+    held: VecDeque<Command>,
+    /// The store failed and could not be read back: how long until that is tried again.
+    broken: Option<Duration>,
     clock: Arc<dyn Clock>,
     observer: Box<dyn Observer>,
     keep: Keep,
@@ -189,6 +200,8 @@ impl Engine {
             state,
             shown: Arc::clone(&shown),
             commands,
+            held: VecDeque::new(),
+            broken: None,
             clock,
             observer,
             keep,
@@ -201,33 +214,82 @@ impl Engine {
         Ok((engine, EngineHandle { commands: sender }, shown))
     }
 
+    /// Shows at once what is stored of these sources, which are about to enter: a scrape in between finds nothing missing.
+    pub fn expect<'a>(&mut self, sources: impl IntoIterator<Item = &'a str>) {
+        sources.into_iter().for_each(|name| self.state.expect(name));
+        self.show();
+    }
+
     /// The numbers of the spans in the outbox that wait and can be told: what is shown knows their names.
     pub fn waiting_spans(&self) -> watch::Receiver<Range<u64>> {
         self.waiting.subscribe()
     }
 
-    /// Serves until every handle is dropped; everything that was sent before is committed.
-    pub fn run(mut self) {
-        while let Some(first) = self.commands.blocking_recv() {
-            let mut group = vec![first];
-            while group.len() < GROUP
+    /// Serves until every handle is dropped; everything that was sent before is committed, unless the store fails to
+    /// the end. Blocks: for a thread of its own.
+    pub fn run(self) -> Result<(), JournalError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a timer alone needs nothing of the system").block_on(self.serve_on())
+    }
+
+    /// The same on the caller's task and clock. It blocks while it commits.
+    pub async fn serve_on(mut self) -> Result<(), JournalError> {
+        loop {
+            match self.broken {
+                Some(wait) => {
+                    let is_last = self.wait_for_store(wait).await;
+                    if let Err(error) = self.read_back(true) {
+                        if is_last {
+                            return Err(error);
+                        }
+                        continue;
+                    }
+                }
+                None if self.held.is_empty() => match self.commands.recv().await {
+                    Some(first) => self.held.push_back(first),
+                    None => break,
+                },
+                None => {}
+            }
+            while self.held.len() < GROUP
                 && let Ok(next) = self.commands.try_recv()
             {
-                group.push(next);
+                self.held.push_back(next);
             }
-            self.serve(group);
+            self.serve();
+            if self.broken.is_some() {
+                continue;
+            }
             if self.commands.is_empty() || self.shown_at.elapsed() >= SHOW_EVERY {
                 self.show();
             }
             self.expire();
         }
         self.show();
+        Ok(())
     }
 
-    fn serve(&mut self, group: Vec<Command>) {
-        let mut answers = Vec::with_capacity(group.len());
+    /// Waits before the store is tried again; what comes meanwhile is held. `true` if nobody is left who could speak to
+    /// the engine: then there is one try more.
+    async fn wait_for_store(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        while self.held.len() < QUEUE {
+            match timeout(until.saturating_duration_since(Instant::now()), self.commands.recv()).await {
+                Ok(Some(command)) => self.held.push_back(command),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        // Whoever sends more waits with it; that all have gone shows a little later.
+        tokio::time::sleep_until(until).await;
+        self.commands.is_closed()
+    }
+
+    /// Serves what is held, or as much of it as there is a store for.
+    fn serve(&mut self) {
+        let mut answers = Vec::with_capacity(self.held.len());
         let mut settling = Vec::new();
-        for command in group {
+        while let Some(command) = self.held.pop_front() {
             match command {
                 Command::Attach { entrant, reply } => {
                     let attached = self.attach(*entrant);
@@ -265,9 +327,11 @@ impl Engine {
                             // after it is not touched yet.
                             tracing::warn!(%error, "a report does not continue what is committed");
                             let _ = reply.send(Err(error.into()));
-                            self.reload(false);
                             let reason = JournalError::Store("another report was in error".into());
                             refuse(std::mem::take(&mut answers), &Arc::new(reason));
+                            if self.read_back(false).is_err() {
+                                break;
+                            }
                             continue;
                         }
                     }
@@ -278,7 +342,7 @@ impl Engine {
                 }
             }
         }
-        if self.state.has_changes() {
+        if self.broken.is_none() && self.state.has_changes() {
             let reports = i64::try_from(answers.len()).expect("a group is small");
             let committing = tracing::debug_span!("commit", reports).entered();
             let committed = self.journal.commit(&mut self.state);
@@ -292,11 +356,16 @@ impl Engine {
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; nothing of it is shown, it will be repeated");
                     self.observer.failed(&error);
-                    self.reload(true);
-                    refuse(answers, &Arc::new(error));
-                    return;
+                    refuse(std::mem::take(&mut answers), &Arc::new(error));
+                    // If that fails, too, it is tried again until it works.
+                    let _ = self.read_back(true);
                 }
             }
+        }
+        if self.broken.is_some() {
+            // They wait for what is committed.
+            self.held.extend(settling.into_iter().map(|reply| Command::Settle { reply }));
+            return;
         }
         debug_assert_eq!(broken_invariants(&self.state), [""; 0], "an invariant does not hold");
         for (receipt, reply) in answers {
@@ -348,30 +417,31 @@ impl Engine {
     }
 
     /// Reads the state back from the file, which after an error of its own has to be opened anew. Until that works
-    /// nothing else is served: there is nothing to serve from.
-    fn reload(&mut self, mut reopen: bool) {
-        let mut wait = Duration::from_millis(100);
-        loop {
-            let opened = if reopen { self.journal.reopen() } else { Ok(()) };
-            match opened.and_then(|()| self.journal.load(self.clock.now())) {
-                Ok(state) => {
-                    self.state = state;
-                    self.state.limit_outbox(self.keep.spans.unwrap_or(u64::MAX));
-                    self.sent.into_iter().for_each(|before| self.state.sent(before));
-                    // A source whose first commit failed is not in the file: it is entered again, under the same
-                    // number, since its poller knows it by that.
-                    for entrant in self.attached.clone() {
-                        self.enter(entrant);
-                    }
-                    return;
+    /// nothing else is served.
+    fn read_back(&mut self, reopen: bool) -> Result<(), JournalError> {
+        let reopen = reopen || self.broken.is_some();
+        let opened = if reopen { self.journal.reopen() } else { Ok(()) };
+        match opened.and_then(|()| self.journal.load(self.clock.now())) {
+            Ok(state) => {
+                self.state = state;
+                self.state.limit_outbox(self.keep.spans.unwrap_or(u64::MAX));
+                self.sent.into_iter().for_each(|before| self.state.sent(before));
+                // A source whose first commit failed is not in the file: it is entered again, under the same
+                // number, since its poller knows it by that.
+                for entrant in self.attached.clone() {
+                    self.enter(entrant);
                 }
-                Err(error) => {
-                    tracing::error!(%error, retry_in = ?wait, "the state cannot be read back");
-                    self.observer.failed(&error);
-                    std::thread::sleep(wait);
-                    reopen = true;
-                    wait = (wait * 2).min(Duration::from_secs(30));
+                if self.broken.take().is_some() {
+                    tracing::info!("the store is back; everything goes on from what is committed");
                 }
+                Ok(())
+            }
+            Err(error) => {
+                let wait = self.broken.map_or(FIRST_RETRY, |wait| (wait * 2).min(LAST_RETRY));
+                tracing::error!(%error, retry_in = ?wait, "the state cannot be read back");
+                self.observer.failed(&error);
+                self.broken = Some(wait);
+                Err(error)
             }
         }
     }
@@ -404,6 +474,8 @@ impl Engine {
                 tracing::error!(%error, "old sessions cannot be taken away");
                 self.observer.failed(&error);
                 self.expired_at = Some(Instant::now());
+                // Whether it was written is not certain; if that cannot be found out, it is tried again until it can.
+                let _ = self.read_back(true);
             }
         }
     }

@@ -18,6 +18,8 @@ pub mod domain;
 
 pub mod tls;
 
+pub mod connection;
+
 pub mod ingest;
 
 pub mod projection;

@@ -72,6 +72,9 @@ pub enum RuntimeError {
     /// The writer has died.
     #[error("the engine has stopped; see the log")]
     EngineStopped,
+    /// The store failed to the end.
+    #[error("stopped while the store was failing: {0}; what is not in it is read again after the next start")]
+    Unsaved(JournalError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -96,7 +99,7 @@ pub struct Runtime {
     sends_traces: bool,
     manner: Manner,
     listeners: Vec<TcpListener>,
-    engine: std::thread::JoinHandle<()>,
+    engine: std::thread::JoinHandle<Result<(), JournalError>>,
     handle: EngineHandle,
     shown: Arc<ArcSwap<Snapshot>>,
     journal: Journal,
@@ -135,7 +138,8 @@ impl Runtime {
         };
         let sends_traces = to_traces.is_some();
         let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, to_traces.is_some()));
-        let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
+        let (mut engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
+        engine.expect(config.sources.iter().map(|source| source.name.as_str()));
         health.restored();
         let (mut metrics, mut traces, mut own_traces) = (None, None, None);
         if let Some(otlp) = otlp {
@@ -195,7 +199,11 @@ impl Runtime {
                 simulated: self.manner.simulated,
             },
             snapshot: Arc::clone(&self.shown),
-            exposition: Exposition::new(Hold { span: self.config.web.new_series_hold.into(), since: self.clock.now() }),
+            exposition: Exposition::new(Hold::after_restart(
+                self.config.web.new_series_hold.into(),
+                &self.shown.load(),
+                self.clock.now(),
+            )),
             instruments: self.instruments.clone(),
             health: Arc::clone(&self.health),
             archive: Arc::new(Shelf::new(self.journal.clone())),
@@ -231,7 +239,11 @@ impl Runtime {
             sends_traces: self.sends_traces,
         };
         let mut sources = Sources::new(wiring, polling.clone());
-        sources.watch(self.config.sources).await?;
+        // A store that fails just now would keep it waiting.
+        tokio::select! {
+            watching = sources.watch(self.config.sources) => drop(watching?),
+            () = shutdown.cancelled() => {}
+        }
         let mut incomplete = Vec::new();
         let mut look = tokio::time::interval(LOOK_AFTER_ENGINE);
         let outcome = loop {
@@ -273,10 +285,13 @@ impl Runtime {
         // Held until here: an engine that ends because nobody is left must not look like one that has died.
         drop((self.handle, sources));
         let engine = self.engine;
-        let ended = tokio::task::spawn_blocking(move || engine.join()).await;
-        if !matches!(ended, Ok(Ok(()))) {
-            tracing::error!("the engine has failed");
-        }
+        let saved = match tokio::task::spawn_blocking(move || engine.join()).await {
+            Ok(Ok(saved)) => saved.map_err(RuntimeError::Unsaved),
+            _ => {
+                tracing::error!("the engine has failed");
+                Ok(())
+            }
+        };
         // After the engine: the last message has what it committed last.
         pushing.cancel();
         while pushes.join_next().await.is_some() {}
@@ -291,6 +306,7 @@ impl Runtime {
             let _ = std::fs::remove_file(file);
         }
         outcome?;
+        saved?;
         if incomplete.is_empty() { Ok(()) } else { Err(RuntimeError::Incomplete(incomplete.join(", "))) }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::CheckArgs;
 use crate::config::{Overrides, SourceConfig, load};
+use crate::connection::{NO_HOST, NO_TLS, NOT_TRUSTED};
 use crate::domain::{Clock, Timestamp};
 use crate::ingest::platforms::{Finding, SettingKind};
 use crate::ingest::transport::{Http, Transport, TransportError};
@@ -95,7 +96,12 @@ fn reachable(answer: &Result<Option<Timestamp>, &TransportError>, asked_at: Time
 
 fn unreachable_hint(error: &TransportError) -> String {
     let hint = match error {
-        TransportError::Connect => "is base_url right, and reachable from here (DNS, proxy, TLS certificates)?",
+        TransportError::Connect(NO_HOST) => "is base_url right, and can this machine resolve names?",
+        TransportError::Connect(NOT_TRUSTED) => {
+            "is base_url right? if its authority is a private one, it has to be among the system's (SSL_CERT_FILE)"
+        }
+        TransportError::Connect(NO_TLS) => "is base_url right, https or http?",
+        TransportError::Connect(_) => "is base_url right, and reachable from here (firewall, proxy)?",
         TransportError::Timeout => "is base_url right? if it is slow, raise request_timeout",
         TransportError::Cut | TransportError::TooLarge { .. } => "is this the platform's API?",
     };

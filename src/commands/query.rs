@@ -123,7 +123,7 @@ async fn ask<T: serde::de::DeserializeOwned>(url: &str, request: &Request) -> Re
     let http = Http::to_exporter(url, PATIENCE).map_err(Failed::running)?;
     let answer = http.get(request).await.map_err(|error| {
         let hint = match error {
-            TransportError::Connect => {
+            TransportError::Connect(_) => {
                 "is an exporter running there? give --web.url, or --storage.path to read its folder"
             }
             _ => "is this an agent-session-exporter?",

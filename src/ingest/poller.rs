@@ -69,6 +69,8 @@ pub trait Witness: Send + Sync {
     fn throttled(&self);
     /// A stage of the source succeeded.
     fn succeeded(&self, stage: &'static str, at: Timestamp);
+    /// A session could not be read. It is tried again later.
+    fn unread(&self, failure: &Failure);
     /// A round of discovery came to its end.
     fn discovered(&self, outcome: Result<(), &Failure>, at: Timestamp);
     /// So many sessions wait to be read.
@@ -306,6 +308,9 @@ impl Run<'_> {
             }
             Err(failure) => {
                 tracing::warn!(stage = job.stage(), %failure, "polling failed; it is tried again");
+                if matches!(work, Work::Read(_)) {
+                    self.poller.witness.unread(&failure);
+                }
                 // What only a change of the configuration can mend is not tried again at once.
                 let is_refused = matches!(failure, Failure::KeyRefused(_) | Failure::CountedTwice(_));
                 if is_refused { Ended::Refused } else { Ended::Failed }
@@ -436,7 +441,7 @@ impl Poller {
                     match error {
                         TransportError::TooLarge { limit, .. } => return Err(Failure::TooLarge(limit)),
                         TransportError::Timeout => Failure::Transport(TIMED_OUT),
-                        TransportError::Connect => Failure::Transport("cannot connect"),
+                        TransportError::Connect(why) => Failure::Transport(why),
                         TransportError::Cut => Failure::Transport(CUT),
                     }
                 }

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::{MAX_BODY, Request};
+use crate::connection;
 use crate::domain::Timestamp;
 use crate::tls::{TlsError, Trust};
 
@@ -33,9 +34,9 @@ pub struct Answer {
 /// Why there is no whole answer. Holds nothing of what was sent or received.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TransportError {
-    /// No connection could be made.
-    #[error("cannot connect")]
-    Connect,
+    /// No connection could be made, or it was lost before anything came.
+    #[error("{0}")]
+    Connect(&'static str),
     /// No answer in time.
     #[error("timed out")]
     Timeout,
@@ -127,8 +128,8 @@ impl Http {
 
     async fn send(&self, request: &Request) -> Result<Answer, TransportError> {
         let at_most = self.max_body.min(request.at_most);
-        let mut url =
-            reqwest::Url::parse(&format!("{}{}", self.base_url, request.path)).map_err(|_| TransportError::Connect)?;
+        let mut url = reqwest::Url::parse(&format!("{}{}", self.base_url, request.path))
+            .map_err(|_| TransportError::Connect(connection::CANNOT_CONNECT))?;
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(request.query.iter().map(|(name, value)| (*name, value.as_str())));
         }
@@ -136,10 +137,10 @@ impl Http {
         if let Some(key) = &self.key {
             get = get.bearer_auth(key.expose_secret());
         }
-        let mut response = get
-            .send()
-            .await
-            .map_err(|error| if error.is_timeout() { TransportError::Timeout } else { TransportError::Connect })?;
+        let mut response = get.send().await.map_err(|error| match error.is_timeout() {
+            true => TransportError::Timeout,
+            false => TransportError::Connect(connection::reason(&error, !error.is_connect())),
+        })?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let date = header(response.headers(), &DATE).and_then(http_date);

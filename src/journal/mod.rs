@@ -16,6 +16,7 @@ mod commit;
 mod describe;
 mod load;
 mod outbox;
+mod place;
 mod rebuild;
 mod record;
 mod retention;
@@ -37,6 +38,7 @@ pub use record::{decode_entry, encode_entry};
 pub use retention::Expired;
 
 use crate::projection::LabelPolicy;
+use place::Place;
 use tables::{FOLD_VERSION, FORMAT_VERSION, LOG, META};
 
 /// The file's name below the storage path.
@@ -96,6 +98,14 @@ pub enum JournalError {
         /// What is wrong.
         reason: String,
     },
+    /// It was removed or replaced while we used it.
+    #[error(
+        "{path} was removed or replaced while it was in use, so nothing more can be kept in it: move it back, or start the exporter again to go on with what is there now"
+    )]
+    Removed {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A read or write failed.
     #[error("the journal cannot be written or read: {0}")]
     Store(String),
@@ -125,6 +135,7 @@ pub struct Journal {
 struct Store {
     /// `None` only while it cannot be opened anew.
     db: RwLock<Option<Database>>,
+    place: Place,
     open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
 }
 
@@ -164,7 +175,8 @@ impl Journal {
         policy: LabelPolicy,
     ) -> Result<Self, JournalError> {
         let db = open().map_err(|error| open_error(&path, error))?;
-        let journal = Self { store: Arc::new(Store { db: RwLock::new(Some(db)), open }), path, policy };
+        let place = Place::of(&path);
+        let journal = Self { store: Arc::new(Store { db: RwLock::new(Some(db)), place, open }), path, policy };
         match journal.meta("format")? {
             None => journal.create_tables()?,
             Some(found) if found > FORMAT_VERSION => {
@@ -180,7 +192,10 @@ impl Journal {
 
     /// Opens the file anew. After one failed read or write the store refuses everything until that is done, also when
     /// the disk has recovered.
+    ///
+    /// A file that has lost its name is kept open: closed, it would be gone.
     pub fn reopen(&self) -> Result<(), JournalError> {
+        self.refuse_if_lost()?;
         let mut db = self.store.db.write().unwrap_or_else(PoisonError::into_inner);
         // The lock on the file goes with it: it could not be opened a second time otherwise.
         *db = None;
@@ -193,7 +208,12 @@ impl Journal {
     }
 
     fn begin_write(&self) -> Result<WriteTransaction, JournalError> {
+        self.refuse_if_lost()?;
         self.begin(|db| db.begin_write())
+    }
+
+    fn refuse_if_lost(&self) -> Result<(), JournalError> {
+        if self.store.place.is_lost() { Err(JournalError::Removed { path: self.path.clone() }) } else { Ok(()) }
     }
 
     fn begin<T>(&self, begin: impl Fn(&Database) -> Result<T, TransactionError>) -> Result<T, JournalError> {

@@ -47,6 +47,8 @@ pub struct SourceHealth {
     pub up: Option<bool>,
     /// What went wrong in its last pass, in a few words without secrets.
     pub problem: Option<SmolStr>,
+    /// Why the latest reading of a session failed; `None` since one succeeded.
+    pub unread: Option<SmolStr>,
     /// When each stage last succeeded, in the order of [`Stage::ALL`].
     pub last_success: [Option<Timestamp>; Stage::ALL.len()],
     poll_interval: Span,
@@ -122,6 +124,7 @@ impl Health {
             platform: platform.into(),
             up: None,
             problem: None,
+            unread: None,
             last_success: [None; Stage::ALL.len()],
             poll_interval,
             had_pass,
@@ -147,7 +150,12 @@ impl Health {
 
     /// A stage of the present pass succeeded.
     pub fn stage_done(&self, source: &str, stage: Stage, now: Timestamp) {
-        self.change(source, |source| source.last_success[stage as usize] = Some(now));
+        self.change(source, |source| {
+            source.last_success[stage as usize] = Some(now);
+            if stage == Stage::Events {
+                source.unread = None;
+            }
+        });
         self.instruments.last_success(source, stage.as_str(), now);
     }
 
@@ -166,6 +174,12 @@ impl Health {
             source.up = Some(false);
             source.problem = Some(problem.into());
         });
+    }
+
+    /// A session could not be read. The lists may be fine, so this says nothing of whether the source is up. `problem` is
+    /// shown like that of a pass.
+    pub fn session_unread(&self, source: &str, problem: &str) {
+        self.change(source, |source| source.unread = Some(problem.into()));
     }
 
     /// Every source as it is now.
@@ -275,6 +289,19 @@ mod tests {
         let sources: std::collections::BTreeSet<_> =
             labels.filter(|label| label.name() == "source").map(|label| label.value()).collect();
         assert_eq!(Vec::from_iter(sources), ["a"]);
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_read_is_told_until_one_can() {
+        let health = health();
+        health.cycle_done("a");
+        health.session_unread("a", "server error");
+        let source = health.sources()[0].clone();
+        assert_eq!((source.up, source.unread.as_deref()), (Some(true), Some("server error")));
+        health.stage_done("a", Stage::Sessions, at(5));
+        assert_eq!(health.sources()[0].unread.as_deref(), Some("server error"));
+        health.stage_done("a", Stage::Events, at(6));
+        assert_eq!(health.sources()[0].unread, None);
     }
 
     #[test]

@@ -63,10 +63,17 @@ pub fn with_faults(options: SimulateOptions) -> SimulateOptions {
     }
 }
 
-struct IntoSimulator<W> {
+/// A way into a simulator without sockets.
+pub struct IntoSimulator<W> {
     simulator: Arc<Simulator<W>>,
     key: String,
     requests: AtomicU64,
+}
+
+impl<W: Site> IntoSimulator<W> {
+    pub fn new(simulator: Arc<Simulator<W>>, key: String) -> Self {
+        Self { simulator, key, requests: AtomicU64::new(0) }
+    }
 }
 
 impl<W: Site> Transport for IntoSimulator<W> {
@@ -146,6 +153,7 @@ impl Witness for Noted {
         self.throttled.fetch_add(1, Ordering::Relaxed);
     }
     fn succeeded(&self, _: &'static str, _: Timestamp) {}
+    fn unread(&self, _: &Failure) {}
     fn discovered(&self, outcome: Result<(), &Failure>, _: Timestamp) {
         if outcome.is_err() {
             self.failed_discoveries.fetch_add(1, Ordering::Relaxed);
@@ -201,7 +209,7 @@ impl<W: Site> Bench<W> {
         state.attach(source, platform.capabilities, PATIENCE);
         Self {
             clock,
-            transport: Arc::new(IntoSimulator { simulator: Arc::clone(&simulator), key, requests: AtomicU64::new(0) }),
+            transport: Arc::new(IntoSimulator::new(Arc::clone(&simulator), key)),
             simulator,
             ledger: Arc::new(InPlace { state: Mutex::new(state), journal }),
             witness: Arc::default(),

@@ -149,11 +149,17 @@ impl Exporter {
     }
 
     pub fn restart(&mut self) {
+        self.restart_in(&[]);
+    }
+
+    /// The same with these variables in its environment.
+    pub fn restart_in(&mut self, env: &[(&str, &str)]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
         let url_file = self.folder.path().join("data/exporter.url");
         let _ = std::fs::remove_file(&url_file);
         let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
             .args(&self.flags)
+            .envs(env.iter().copied())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
             .spawn()

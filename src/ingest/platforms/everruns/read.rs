@@ -49,6 +49,8 @@ struct Page {
     bytes: u64,
     /// The platform's time, as near as can be told.
     now: Timestamp,
+    /// How long it took to arrive: it may show what there was so long before.
+    took: Span,
     /// Nothing follows it.
     is_end: bool,
 }
@@ -166,7 +168,8 @@ impl Read {
                     }
                     let bytes = response.body.len() as u64;
                     let now = response.date.unwrap_or(response.received_at);
-                    self.events(Page { events, bytes, now, is_end: false })
+                    let took = response.received_at.since(response.asked_at).unwrap_or(Span::ZERO);
+                    self.events(Page { events, bytes, now, took, is_end: false })
                 }
                 Err(error) => Output::Again(error.0),
             },
@@ -279,7 +282,7 @@ impl Read {
 
     /// Takes in what a page has past the cursor.
     fn take_in(&mut self, page: Page) -> Output {
-        let Page { events, bytes, now, is_end } = page;
+        let Page { events, bytes, now, took, is_end } = page;
         let knows_last = events.first().is_some_and(|placed| placed.position < self.cursor);
         let last = events.last().map(|placed| (placed.position + 1, placed.id.clone()));
         let news: Vec<Placed> = events.into_iter().filter(|placed| placed.position >= self.cursor).collect();
@@ -297,7 +300,7 @@ impl Read {
                 _ => self.ask(),
             };
         };
-        if first.position > self.cursor && !is_unsettled(first, now) {
+        if first.position > self.cursor && !is_unsettled(first, now, took) {
             let (first, at) = (first.position, first.event.at);
             if self.cursor == 0 {
                 if !is_beginning(&news[0]) {
@@ -320,7 +323,7 @@ impl Read {
         for placed in news {
             let missing = placed.position - self.cursor;
             if missing > 0 {
-                if is_unsettled(&placed, now) {
+                if is_unsettled(&placed, now, took) {
                     is_waiting = true;
                     break;
                 }
@@ -441,10 +444,15 @@ impl Read {
     }
 }
 
-/// Whether it is so young that one with a lower number may still become visible. One without a time says nothing.
-fn is_unsettled(placed: &Placed, now: Timestamp) -> bool {
-    let age = now.since(placed.event.at).or_else(|| placed.event.at.since(now));
-    placed.is_timed && age.is_some_and(|age| age < UNSETTLED)
+/// Whether it was so young when it was shown that one with a lower number could still become visible. One without a time
+/// says nothing, nor does one from a future that no difference of clocks explains.
+fn is_unsettled(placed: &Placed, now: Timestamp, took: Span) -> bool {
+    let at = placed.event.at;
+    let is_young = match now.since(at) {
+        Some(age) => age.micros() < UNSETTLED.micros().saturating_add(took.micros()),
+        None => at.since(now).is_some_and(|ahead| ahead < UNSETTLED),
+    };
+    placed.is_timed && is_young
 }
 
 /// Whether a stream can begin so: with what begins every session, and hardly a number missing before it.

@@ -201,6 +201,18 @@ fn a_gap_before_a_young_event_is_waited_for() {
 }
 
 #[test]
+fn a_page_that_took_long_may_show_what_there_was_when_it_was_asked_for() {
+    let mut reading = reading(0);
+    reading.learnt.set_paging(Paging::Forward);
+    reading.begin();
+    let body = page(&[(1, OLD), (2, OLD), (4, "2026-11-22T05:59:50Z"), (6, "2026-11-22T06:00:02Z")]);
+    let asked_at = NOW.minus(Span::from_secs(9));
+    let response = Response { status: 200, etag: None, body: body.into(), asked_at, received_at: NOW, date: Some(NOW) };
+    assert_eq!(reading.go(Input::Response(response)), "well");
+    assert_eq!(reading.told(), "0, 1", "it was a second old then");
+}
+
+#[test]
 fn a_gap_before_an_old_event_is_passed() {
     let mut reading = reading(0);
     reading.learnt.set_paging(Paging::Forward);
