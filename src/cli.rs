@@ -169,6 +169,11 @@ pub struct ServeArgs {
     #[arg(long = "web.telemetry-path", value_name = "PATH", env = "ASE_WEB_TELEMETRY_PATH", hide_env_values = true)]
     pub telemetry_path: Option<String>,
 
+    /// File (YAML) about TLS, users and headers, as Prometheus' exporters take it [default: none, plain HTTP for
+    /// everybody]
+    #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
+    pub web_config_file: Option<PathBuf>,
+
     /// Directory that keeps totals over restarts, created if missing [default: ./data]
     #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]
     pub storage_path: Option<PathBuf>,

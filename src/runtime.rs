@@ -1,6 +1,7 @@
 //! Wires the parts together, starts them in order, watches over them, and stops them in reverse.
 
 mod push;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{Config, SourceConfig, Start};
+use crate::config::{Config, ConfigError, SourceConfig, Start, WebConfigFile};
 use crate::domain::{Clock, Span, Timestamp};
 use crate::engine::{Attached, Engine, EngineHandle, Entrant, Keep};
 use crate::ingest::limiter::Limiter;
@@ -26,7 +27,7 @@ use crate::ingest::transport::{Http, HttpError};
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Origin, Snapshot, SourceRecord};
 use crate::push::{OwnTraces, Push, PushError, PushTraces};
-use crate::server::{About, App, ListenError};
+use crate::server::{About, App, Door, Line, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{EngineLedger, Shelf, SourceWitness, SpanOutbox, StoreObserver};
@@ -49,6 +50,9 @@ pub enum RuntimeError {
     /// A listening socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Who is let in.
+    #[error(transparent)]
+    Web(#[from] ConfigError),
     /// A client.
     #[error("source {name}: {error}")]
     Client {
@@ -96,6 +100,8 @@ pub struct Runtime {
     config: Config,
     manner: Manner,
     listeners: Vec<TcpListener>,
+    door: Door,
+    web_file: Option<WebConfigFile>,
     engine: std::thread::JoinHandle<()>,
     handle: EngineHandle,
     shown: Arc<ArcSwap<Snapshot>>,
@@ -112,11 +118,12 @@ pub struct Runtime {
 impl Runtime {
     /// Binds, opens and loads; whatever can be wrong here is said before anything runs.
     pub async fn prepare(mut config: Config, manner: Manner) -> Result<Self, RuntimeError> {
+        let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let (door, web_file) = web::open(config.web.config_file.as_deref(), clock.now())?;
         let mut listeners = Vec::new();
         for address in config.web.listen_addresses.iter().filter(|_| !manner.once) {
             listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
         }
-        let clock: Arc<dyn Clock> = Arc::new(WallClock);
         let instruments = Instruments::new(env!("CARGO_PKG_VERSION"), revision());
         let health = Arc::new(Health::new(instruments.clone()));
         for source in &config.sources {
@@ -158,11 +165,14 @@ impl Runtime {
             .name("engine".into())
             .spawn(move || engine.run())
             .map_err(RuntimeError::Thread)?;
-        let url_file = listeners.first().and_then(|listener| write_url(&config.storage.path, listener));
+        let url = listeners.first().and_then(|listener| local_url(listener, door.has_tls()));
+        let url_file = url.and_then(|url| write_url(&config.storage.path, &url));
         Ok(Self {
             config,
             manner,
             listeners,
+            door,
+            web_file,
             engine,
             handle,
             shown,
@@ -179,7 +189,7 @@ impl Runtime {
 
     /// Where it listens, as URLs that work on this machine.
     pub fn urls(&self) -> Vec<String> {
-        self.listeners.iter().filter_map(local_url).collect()
+        self.listeners.iter().filter_map(|listener| local_url(listener, self.door.has_tls())).collect()
     }
 
     /// Runs until told to stop, or for one pass.
@@ -199,7 +209,12 @@ impl Runtime {
             health: Arc::clone(&self.health),
             archive: Arc::new(Shelf::new(self.journal.clone())),
             clock: Arc::clone(&self.clock),
+            door: ArcSwap::from_pointee(self.door),
+            line: Line::default(),
         });
+        if let Some(file) = self.web_file {
+            servers.spawn(web::keep_up(file, Arc::clone(&app), serving.clone()));
+        }
         for listener in self.listeners {
             servers.spawn(crate::server::serve(listener, Arc::clone(&app), serving.clone()));
         }
@@ -302,21 +317,22 @@ fn revision() -> &'static str {
     option_env!("ASE_REVISION").unwrap_or("unknown")
 }
 
-fn local_url(listener: &TcpListener) -> Option<String> {
+fn local_url(listener: &TcpListener, secured: bool) -> Option<String> {
     let address = listener.local_addr().ok()?;
     let host = match address.ip() {
         ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
     };
-    Some(format!("http://{host}:{}", address.port()))
+    let scheme = if secured { "https" } else { "http" };
+    Some(format!("{scheme}://{host}:{}", address.port()))
 }
 
-fn write_url(folder: &Path, listener: &TcpListener) -> Option<PathBuf> {
+fn write_url(folder: &Path, url: &str) -> Option<PathBuf> {
     let file = folder.join(URL_FILE);
     let unfinished = folder.join(format!("{URL_FILE}.new"));
     // Only a convenience for commands on the same machine; whoever reads it finds all of it or nothing.
-    std::fs::write(&unfinished, local_url(listener)?).ok()?;
+    std::fs::write(&unfinished, url).ok()?;
     std::fs::rename(&unfinished, &file).ok()?;
     Some(file)
 }

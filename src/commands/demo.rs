@@ -86,6 +86,7 @@ pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) ->
     let overrides = Overrides {
         listen_addresses: args.listen_addresses,
         telemetry_path: None,
+        web_config_file: None,
         storage_path: Some(folder.path.clone()),
     };
     let file = folder.path.join("demo.yaml");

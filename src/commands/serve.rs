@@ -11,6 +11,7 @@ pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -
     let overrides = Overrides {
         listen_addresses: args.listen_addresses,
         telemetry_path: args.telemetry_path,
+        web_config_file: args.web_config_file,
         storage_path: args.storage_path,
     };
     let config = load(args.config_file.as_deref(), &overrides, env).map_err(Failed::wrong)?;
@@ -32,6 +33,7 @@ pub(super) fn failed_to_start(error: RuntimeError) -> Failed {
     match error {
         RuntimeError::Journal(_)
         | RuntimeError::Listen(_)
+        | RuntimeError::Web(_)
         | RuntimeError::Push(_)
         | RuntimeError::OtherAccount { .. } => Failed::wrong(error),
         other => Failed::running(other),

@@ -19,6 +19,7 @@ mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod web_file;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,7 @@ pub use otlp::{Histograms, OtlpConfig, OtlpDestination, OtlpMetrics, OtlpProtoco
 pub use problem::{ConfigError, Place, Problem, Problems};
 pub use settings::{LabelsConfig, StorageConfig, WebConfig};
 pub use source::{SourceConfig, Start};
+pub use web_file::{RateLimit, WebConfigFile, WebFile};
 
 /// Everything the exporter needs to know to start; valid by construction.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub struct Overrides {
     pub listen_addresses: Vec<String>,
     /// `--web.telemetry-path`, as typed.
     pub telemetry_path: Option<String>,
+    /// `--web.config.file`.
+    pub web_config_file: Option<PathBuf>,
     /// `--storage.path`.
     pub storage_path: Option<PathBuf>,
 }

@@ -10,6 +10,7 @@ use http::{HeaderName, StatusCode};
 use tokio::task;
 use tracing::error;
 
+use super::caller::Caller;
 use super::respond::{self, Answer};
 use super::{App, negotiate};
 use crate::views::prometheus::Format;
@@ -17,12 +18,18 @@ use crate::views::prometheus::Format;
 /// Shorter bodies fit into one packet as they are.
 const WORTH_COMPRESSING: usize = 1400;
 
-pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap) -> Answer {
+pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap, caller: Caller) -> Answer {
     let format = negotiate::format(&joined(headers, &http::header::ACCEPT));
     let may_gzip = negotiate::takes_gzip(&joined(headers, &http::header::ACCEPT_ENCODING));
-    let app = Arc::clone(app);
     // Rendering and compressing are pure computation, of up to a tenth of a second for the largest states.
-    let rendered = task::spawn_blocking(move || render(&app, format, may_gzip)).await;
+    let Some(turn) = app.line.turn(caller).await else { return respond::crowded() };
+    let app = Arc::clone(app);
+    let rendered = task::spawn_blocking(move || {
+        let rendered = render(&app, format, may_gzip);
+        drop(turn);
+        rendered
+    });
+    let rendered = rendered.await;
     let (body, is_gzip) = match rendered {
         Ok(rendered) => rendered,
         Err(error) => {

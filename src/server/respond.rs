@@ -1,9 +1,13 @@
 //! How every answer is put together: its type, its length, and the headers that all of them share.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Body;
 use serde_json::json;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -43,6 +47,25 @@ pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Answer {
 /// What is wrong with a call of the API.
 pub(super) fn json_error(status: StatusCode, error: &str) -> Answer {
     json(status, json!({ "error": error }).to_string().into_bytes())
+}
+
+/// What a HEAD request gets: the same, and its length, but for the body.
+pub(super) fn without_body(answer: &mut Answer) {
+    let length = answer.body().size_hint().exact().unwrap_or_default();
+    answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    *answer.body_mut() = Full::default();
+}
+
+/// Somebody asks for too much at once.
+pub(super) fn too_many(line: &str) -> Answer {
+    let mut answer = text(StatusCode::TOO_MANY_REQUESTS, line);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// Somebody asks for more at once than is made for one caller.
+pub(super) fn crowded() -> Answer {
+    too_many("too many requests at once from your address, come again in a second")
 }
 
 /// The path is right and the method is not.

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{About, App, Archive, ArchiveError, SessionQuery, serve};
+use super::{About, App, Archive, ArchiveError, Line, SessionQuery, serve};
 use crate::domain::{
     Clock, ConcurrencyLimit, Limits, SourceIx, Span, SpanId, Timestamp, TokenLimit, TraceContext, TraceId,
 };
@@ -121,6 +121,8 @@ fn app() -> App {
         health: Arc::new(health),
         archive: Arc::new(Shelf),
         clock: Arc::new(Stopped),
+        door: ArcSwap::default(),
+        line: Line::default(),
     }
 }
 

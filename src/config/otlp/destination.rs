@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::said::{Said, Variables, read_file, shown};
+use super::said::{Said, Variables};
 use super::text::{self, checked, compression, decoded_pairs, protocol, variable, yes_or_no};
 use super::{OtlpDestination, OtlpProtocol, TIMEOUT};
 use crate::config::base_url::BaseUrl;
@@ -132,22 +132,22 @@ fn trust(signal: &Said, general: &Said, variables: Variables, reader: &mut Reade
     let key = pick(|said| &said.key, variables.key, reader);
     let mut trust = Trust::default();
     if let Some(file) = authorities
-        && let Some(pem) = read_file(&file, reader)
+        && let Some(pem) = reader.read_file(&file)
     {
         match trust.clone().only(&pem) {
             Ok(it) => trust = it,
-            Err(error) => reader.refuse_once(file.place.clone(), format!("{}{error}", shown(&file))),
+            Err(error) => reader.refuse_once(file.place.clone(), format!("{}{error}", file.shown_path())),
         }
     }
     match (certificate, key) {
         (Some(certificate), Some(key)) => {
-            let texts = (read_file(&certificate, reader), read_file(&key, reader));
+            let texts = (reader.read_file(&certificate), reader.read_file(&key));
             if let (Some(chain), Some(secret)) = texts {
                 match trust.clone().identified_by(&chain, &secret) {
                     Ok(it) => trust = it,
                     Err(error) => {
                         let file = if error.is_about_the_key() { key } else { certificate };
-                        reader.refuse_once(file.place.clone(), format!("{}{error}", shown(&file)));
+                        reader.refuse_once(file.place.clone(), format!("{}{error}", file.shown_path()));
                     }
                 }
             }

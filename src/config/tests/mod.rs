@@ -184,6 +184,7 @@ fn flags_win_over_the_file() {
     case.overrides = Overrides {
         listen_addresses: vec!["127.0.0.1:2".into(), "[::1]:2".into()],
         telemetry_path: Some("/flag".into()),
+        web_config_file: None,
         storage_path: Some("flag".into()),
     };
     let config = case.config();

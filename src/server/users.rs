@@ -1,0 +1,123 @@
+//! Names and passwords: checked with bcrypt, one at a time, and without telling which names exist.
+
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::task;
+use tracing::error;
+
+use super::caller::Caller;
+use super::line::Line;
+
+/// Passwords of one caller that are checked or wait for it; past it he is asked to come later. Whoever else asks waits
+/// for so many checks at most.
+const CHECKS_OF_EACH: usize = 8;
+
+/// Who may ask.
+pub(super) struct Users {
+    known: Arc<[User]>,
+    /// What passwords that were right are remembered under: of no use to anybody without this key, which is never
+    /// written down.
+    key: Arc<hmac::Key>,
+    /// A check takes a processor for a tenth of a second or longer.
+    line: Line,
+}
+
+struct User {
+    name: String,
+    hash: SecretString,
+    /// The password that was found to be right, so that a scrape need not find it out every time. One for each user,
+    /// so that wrong ones cannot push it out.
+    proven: Mutex<Option<hmac::Tag>>,
+}
+
+/// What comes of a request's name and password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Admitted,
+    Refused,
+    /// Not looked at: too many others of this caller are.
+    Crowded,
+}
+
+impl Users {
+    /// With bcrypt hashes, which must be sound.
+    pub(super) fn new(users: Vec<(String, SecretString)>) -> Self {
+        let user = |(name, hash)| User { name, hash, proven: Mutex::default() };
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
+        let key = key.expect("where there is no randomness there is no TLS, and the process has not started");
+        Self { known: users.into_iter().map(user).collect(), key: Arc::new(key), line: Line::new(1, CHECKS_OF_EACH) }
+    }
+
+    pub(super) async fn judge(&self, headers: &HeaderMap, caller: Caller) -> Verdict {
+        let Some((name, password)) = credentials(headers) else { return Verdict::Refused };
+        let found = self.known.iter().position(|user| user.name == name);
+        if found.is_some_and(|index| self.known[index].is_proven(&self.key, &password)) {
+            return Verdict::Admitted;
+        }
+        let Some(turn) = self.line.turn(caller).await else { return Verdict::Crowded };
+        // Nobody is told by the time it takes whether there is such a user: somebody else's hash takes as long.
+        let index = found.unwrap_or_else(|| self.decoy(&name));
+        let (known, key) = (Arc::clone(&self.known), Arc::clone(&self.key));
+        let checked = task::spawn_blocking(move || {
+            let right = known[index].check(&key, &password, found.is_some());
+            // Not before: who hangs up meanwhile would otherwise get the next check started.
+            drop(turn);
+            right
+        });
+        match checked.await {
+            Ok(true) => Verdict::Admitted,
+            Ok(false) => Verdict::Refused,
+            Err(error) => {
+                error!(%error, "a password could not be checked");
+                Verdict::Refused
+            }
+        }
+    }
+
+    /// Always the same one for a name, as the costs of hashes may differ.
+    fn decoy(&self, name: &str) -> usize {
+        let tag = hmac::sign(&self.key, name.as_bytes());
+        let mut number = [0; 8];
+        number.copy_from_slice(&tag.as_ref()[..8]);
+        (u64::from_le_bytes(number) % self.known.len() as u64) as usize
+    }
+}
+
+impl User {
+    fn is_proven(&self, key: &hmac::Key, password: &SecretString) -> bool {
+        let proven = self.proven.lock().expect("nobody panics while holding it");
+        proven.is_some_and(|tag| hmac::verify(key, password.expose_secret().as_bytes(), tag.as_ref()).is_ok())
+    }
+
+    /// Blocks for as long as the hash demands.
+    fn check(&self, key: &hmac::Key, password: &SecretString, is_meant: bool) -> bool {
+        if is_meant && self.is_proven(key, password) {
+            // While it waited for its turn.
+            return true;
+        }
+        let right = bcrypt::verify(password.expose_secret(), self.hash.expose_secret()).unwrap_or(false);
+        if right && is_meant {
+            let tag = hmac::sign(key, password.expose_secret().as_bytes());
+            *self.proven.lock().expect("nobody panics while holding it") = Some(tag);
+        }
+        right && is_meant
+    }
+}
+
+/// What a request says of who sends it.
+fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)> {
+    let (scheme, encoded) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = SecretString::from(String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?);
+    let (name, password) = decoded.expose_secret().split_once(':')?;
+    Some((name.to_owned(), password.into()))
+}
