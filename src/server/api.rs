@@ -42,17 +42,17 @@ where
     let archive = Arc::clone(&app.archive);
     let looked = task::spawn_blocking(move || {
         let found = look(&*archive);
-        drop(turn);
-        found
+        (found, turn.over())
     });
-    match looked.await {
-        Ok(Ok(Some(body))) => respond::json(StatusCode::OK, body),
-        Ok(Ok(None)) => respond::json_error(StatusCode::NOT_FOUND, "no session with this id is known"),
-        Ok(Err(error @ ArchiveError::NotYet)) => {
-            respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
-        }
-        Ok(Err(error @ ArchiveError::Store(_))) => broken(&error),
-        Err(panicked) => broken(&panicked),
+    let (found, place) = match looked.await {
+        Ok(looked) => looked,
+        Err(panicked) => return broken(&panicked),
+    };
+    match found {
+        Ok(Some(body)) => respond::held(respond::json(StatusCode::OK, body), place),
+        Ok(None) => respond::json_error(StatusCode::NOT_FOUND, "no session with this id is known"),
+        Err(error @ ArchiveError::NotYet) => respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        Err(error @ ArchiveError::Store(_)) => broken(&error),
     }
 }
 

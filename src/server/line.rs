@@ -19,19 +19,26 @@ pub struct Line {
 #[derive(Debug)]
 pub(super) struct Turn {
     _permit: OwnedSemaphorePermit,
-    _place: Place,
+    place: Place,
 }
 
-/// A place in the line or at its head.
+impl Turn {
+    /// Lets the next one begin; what was made is still the caller's to take, and he keeps his place until then.
+    pub(super) fn over(self) -> Place {
+        self.place
+    }
+}
+
+/// A place in the line, at its head, or behind it.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     present: Arc<Mutex<HashMap<Caller, usize>>>,
     caller: Caller,
 }
 
 /// Answers that are made at the same time: two keep a small machine busy and leave a large one free.
 const AT_ONCE: usize = 2;
-/// Answers that one caller has in the line; more are only asked for by who does not wait for them.
+/// Answers that are made or held for one caller; more are only asked for by who does not take them.
 const OF_EACH: usize = 16;
 
 impl Default for Line {
@@ -42,7 +49,7 @@ impl Default for Line {
 }
 
 impl Line {
-    /// So many turns at once; past `of_each` in the line or at its head a caller is turned away.
+    /// So many turns at once; a caller with `of_each` places is turned away.
     pub(super) fn new(at_once: usize, of_each: usize) -> Self {
         Self { at_once: Arc::new(Semaphore::new(at_once)), of_each, present: Arc::default() }
     }
@@ -51,7 +58,13 @@ impl Line {
     pub(super) async fn turn(&self, caller: Caller) -> Option<Turn> {
         let place = self.place(caller)?;
         let permit = Arc::clone(&self.at_once).acquire_owned().await.expect("the semaphore is never closed");
-        Some(Turn { _permit: permit, _place: place })
+        Some(Turn { _permit: permit, place })
+    }
+
+    /// How many places are taken.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.present.lock().expect("nobody panics while holding it").values().sum()
     }
 
     fn place(&self, caller: Caller) -> Option<Place> {
@@ -91,24 +104,25 @@ mod tests {
     async fn who_comes_with_many_waits_behind_himself() {
         let line = Line::new(1, 3);
         let first = line.turn(caller(1)).await.unwrap();
-        let mut second = tokio_test_task(line.turn(caller(1)));
-        let mut third = tokio_test_task(line.turn(caller(1)));
+        let mut second = begun(line.turn(caller(1)));
+        let mut third = begun(line.turn(caller(1)));
         assert!(second.is_waiting() && third.is_waiting());
         assert!(line.turn(caller(1)).await.is_none(), "a fourth is turned away at once");
-        let mut other = tokio_test_task(line.turn(caller(2)));
+        let mut other = begun(line.turn(caller(2)));
         assert!(other.is_waiting());
         drop(first);
         drop(second);
         drop(third);
         assert!(!other.is_waiting(), "whoever gave up is not waited for");
         drop(other);
+        assert_eq!(line.places(), 0);
         assert!(line.present.lock().unwrap().is_empty(), "nobody is remembered");
     }
 
     /// A future that is polled by hand.
     struct Polled<'a>(std::pin::Pin<Box<dyn Future<Output = Option<Turn>> + 'a>>);
 
-    fn tokio_test_task<'a>(future: impl Future<Output = Option<Turn>> + 'a) -> Polled<'a> {
+    fn begun<'a>(future: impl Future<Output = Option<Turn>> + 'a) -> Polled<'a> {
         let mut polled = Polled(Box::pin(future));
         polled.is_waiting();
         polled

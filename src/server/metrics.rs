@@ -25,12 +25,10 @@ pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap, caller: Caller) 
     let Some(turn) = app.line.turn(caller).await else { return respond::crowded() };
     let app = Arc::clone(app);
     let rendered = task::spawn_blocking(move || {
-        let rendered = render(&app, format, may_gzip);
-        drop(turn);
-        rendered
+        let (body, is_gzip) = render(&app, format, may_gzip);
+        (body, is_gzip, turn.over())
     });
-    let rendered = rendered.await;
-    let (body, is_gzip) = match rendered {
+    let (body, is_gzip, place) = match rendered.await {
         Ok(rendered) => rendered,
         Err(error) => {
             error!(%error, "a scrape could not be rendered");
@@ -43,7 +41,7 @@ pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap, caller: Caller) 
     if is_gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    answer
+    respond::held(answer, place)
 }
 
 fn render(app: &App, format: Format, may_gzip: bool) -> (Vec<u8>, bool) {

@@ -35,6 +35,8 @@ struct User {
     /// The password that was found to be right, so that a scrape need not find it out every time. One for each user,
     /// so that wrong ones cannot push it out.
     proven: Mutex<Option<hmac::Tag>>,
+    #[cfg(test)]
+    checks: std::sync::atomic::AtomicUsize,
 }
 
 /// What comes of a request's name and password.
@@ -49,7 +51,13 @@ pub(super) enum Verdict {
 impl Users {
     /// With bcrypt hashes, which must be sound.
     pub(super) fn new(users: Vec<(String, SecretString)>) -> Self {
-        let user = |(name, hash)| User { name, hash, proven: Mutex::default() };
+        let user = |(name, hash)| User {
+            name,
+            hash,
+            proven: Mutex::default(),
+            #[cfg(test)]
+            checks: Default::default(),
+        };
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         let key = key.expect("where there is no randomness there is no TLS, and the process has not started");
         Self { known: users.into_iter().map(user).collect(), key: Arc::new(key), line: Line::new(1, CHECKS_OF_EACH) }
@@ -102,6 +110,8 @@ impl User {
             // While it waited for its turn.
             return true;
         }
+        #[cfg(test)]
+        self.checks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let right = bcrypt::verify(password.expose_secret(), self.hash.expose_secret()).unwrap_or(false);
         if right && is_meant {
             let tag = hmac::sign(key, password.expose_secret().as_bytes());
@@ -120,4 +130,90 @@ fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)> {
     let decoded = SecretString::from(String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?);
     let (name, password) = decoded.expose_secret().split_once(':')?;
     Some((name.to_owned(), password.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn basic(name: &str, password: &str) -> HeaderMap {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")));
+        HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    fn users() -> Users {
+        let user = |name: &str, password, cost| (name.to_owned(), bcrypt::hash(password, cost).unwrap().into());
+        Users::new(vec![user("prom", "secret", 4), user("ann", "se:cr\u{e9}t", 5)])
+    }
+
+    fn caller() -> Caller {
+        SocketAddr::from(([192, 0, 2, 1], 1)).into()
+    }
+
+    fn checks(users: &Users) -> usize {
+        users.known.iter().map(|user| user.checks.load(std::sync::atomic::Ordering::Relaxed)).sum()
+    }
+
+    #[tokio::test]
+    async fn who_is_known_and_who_is_not() {
+        let users = users();
+        for _ in 0..2 {
+            assert_eq!(users.judge(&basic("prom", "secret"), caller()).await, Verdict::Admitted);
+            assert_eq!(users.judge(&basic("ann", "se:cr\u{e9}t"), caller()).await, Verdict::Admitted);
+        }
+        assert_eq!(checks(&users), 2, "what was right is remembered");
+        for (name, password) in [("prom", "Secret"), ("ann", "secret"), ("", ""), ("prom", "")] {
+            for _ in 0..2 {
+                let before = checks(&users);
+                assert_eq!(users.judge(&basic(name, password), caller()).await, Verdict::Refused, "{name}:{password}");
+                assert_eq!(checks(&users), before + 1);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn unknown_names_are_checked_like_known_ones_and_never_right() {
+        let users = users();
+        for number in 0..20 {
+            let name = format!("nobody-{number}");
+            for password in ["secret", "se:cr\u{e9}t"] {
+                let before = checks(&users);
+                assert_eq!(users.judge(&basic(&name, password), caller()).await, Verdict::Refused);
+                assert_eq!(checks(&users), before + 1);
+            }
+        }
+    }
+
+    /// Whether a password is found to be right or wrong before a turn can be had.
+    async fn is_looked_up(users: &Users, name: &str, password: &str) -> bool {
+        let head = basic(name, password);
+        let mut judged = std::pin::pin!(users.judge(&head, caller()));
+        tokio::select! {
+            biased;
+            _ = &mut judged => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn unknown_names_wait_for_a_check_like_known_ones() {
+        let users = users();
+        assert_eq!(users.judge(&basic("prom", "secret"), caller()).await, Verdict::Admitted);
+        let elsewhere = SocketAddr::from(([192, 0, 2, 2], 1)).into();
+        let _somebody = users.line.turn(elsewhere).await.unwrap();
+        assert!(is_looked_up(&users, "prom", "secret").await, "what was right is remembered");
+        assert!(!is_looked_up(&users, "prom", "wrong").await);
+        assert!(!is_looked_up(&users, "ann", "se:cr\u{e9}t").await, "nothing is known of others");
+        assert!(!is_looked_up(&users, "nobody", "secret").await, "that there is no such user does not show");
+    }
+
+    #[test]
+    fn a_decoy_is_the_same_for_a_name_and_not_for_all() {
+        let users = users();
+        let decoys: Vec<usize> = (0..50).map(|number| users.decoy(&format!("name-{number}"))).collect();
+        assert_eq!(decoys, (0..50).map(|number| users.decoy(&format!("name-{number}"))).collect::<Vec<_>>());
+        assert!(decoys.contains(&0) && decoys.contains(&1), "{decoys:?}");
+    }
 }
