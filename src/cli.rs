@@ -195,7 +195,11 @@ pub struct CheckArgs {
     #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: PathBuf,
 
-    /// Look at the file only, ask no source
+    /// File about TLS, users and headers to check as well
+    #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
+    pub web_config_file: Option<PathBuf>,
+
+    /// Look at the files only, ask no source
     #[arg(long)]
     pub offline: bool,
 }
@@ -300,8 +304,12 @@ pub struct QueryArgs {
     #[arg(long = "web.url", value_name = "URL")]
     pub web_url: Option<String>,
 
+    /// File (YAML) with `basic_auth` and `tls_config` for asking it, as Prometheus' http_config [default: none]
+    #[arg(long = "http.config.file", value_name = "FILE")]
+    pub http_config_file: Option<PathBuf>,
+
     /// Directory to read instead; only while no exporter is running on it
-    // Both without `env`: a variable meant for `serve` must not redirect every query.
+    // All without `env`: a variable meant for `serve` must not redirect every query.
     #[arg(long = "storage.path", value_name = "DIR", conflicts_with = "web_url")]
     pub storage_path: Option<PathBuf>,
 }

@@ -32,15 +32,18 @@ pub enum TlsError {
     /// No key in a file that should have one.
     #[error("no private key in it, a PEM file has a line `-----BEGIN PRIVATE KEY-----`")]
     NoKey,
+    /// A key that nothing can be done with.
+    #[error("the private key cannot be used: {0}")]
+    Key(rustls::Error),
     /// The certificate is not the key's.
-    #[error("the certificate and the private key do not belong together, or the key cannot be used: {0}")]
-    Identity(rustls::Error),
+    #[error("the certificate and the private key do not belong together")]
+    Strangers,
 }
 
 impl TlsError {
     /// Whether it is the private key that has to be looked at, not the certificate.
     pub fn is_about_the_key(&self) -> bool {
-        matches!(self, Self::NoKey | Self::Identity(_))
+        matches!(self, Self::NoKey | Self::Key(_) | Self::Strangers)
     }
 }
 
@@ -100,7 +103,10 @@ fn roots(pem: &str) -> Result<RootCertStore, TlsError> {
 fn identity(chain: &str, key: &str) -> Result<Arc<SingleCertAndKey>, TlsError> {
     let chain = certificates(chain)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::NoKey)?;
-    let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(TlsError::Identity)?;
+    let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => TlsError::Strangers,
+        other => TlsError::Key(other),
+    })?;
     Ok(Arc::new(SingleCertAndKey::from(certified)))
 }
 

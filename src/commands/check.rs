@@ -1,7 +1,7 @@
 //! `check`: validates the configuration, then asks each source what it will be able to do.
 
 use crate::cli::CheckArgs;
-use crate::config::{Overrides, SourceConfig, load};
+use crate::config::{Overrides, SourceConfig, WebConfigFile, load};
 use crate::domain::{Clock, Timestamp};
 use crate::ingest::platforms::{Finding, SettingKind};
 use crate::ingest::transport::{Http, Transport, TransportError};
@@ -13,6 +13,14 @@ use super::Failed;
 pub(super) async fn run(args: CheckArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
     let config = load(Some(&args.config_file), &Overrides::default(), env).map_err(Failed::wrong)?;
     println!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len());
+    if let Some(path) = &args.web_config_file {
+        let (_, web) = WebConfigFile::open(path).map_err(Failed::wrong)?;
+        let scheme = if web.tls.is_some() { "HTTPS" } else { "HTTP" };
+        println!("{}: can be used, {scheme}, {} user(s)", path.display(), web.users.len());
+        for remark in web.remarks(WallClock.now()) {
+            println!("  note  {remark}");
+        }
+    }
     if args.offline {
         return Ok(());
     }
@@ -95,7 +103,8 @@ fn reachable(answer: &Result<Option<Timestamp>, &TransportError>, asked_at: Time
 
 fn unreachable_hint(error: &TransportError) -> String {
     let hint = match error {
-        TransportError::Connect => "is base_url right, and reachable from here (DNS, proxy, TLS certificates)?",
+        TransportError::Connect => "is base_url right, and reachable from here (DNS, proxy)?",
+        TransportError::Insecure(_) => "is base_url right? the certificate is checked against what this system trusts",
         TransportError::Timeout => "is base_url right? if it is slow, raise request_timeout",
         TransportError::Cut | TransportError::TooLarge { .. } => "is this the platform's API?",
     };

@@ -9,6 +9,7 @@ mod agents;
 mod base_url;
 mod document;
 mod duration;
+mod http_file;
 mod interpolate;
 mod listen;
 mod load;
@@ -19,6 +20,7 @@ mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod web_file;
 
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 pub use agents::AgentFilter;
 pub use base_url::BaseUrl;
 pub use duration::parse_duration;
+pub use http_file::HttpFile;
 pub use listen::ListenAddress;
 pub use load::load;
 pub use otlp::{Histograms, OtlpConfig, OtlpDestination, OtlpMetrics, OtlpProtocol, OtlpTraces, Temporality};

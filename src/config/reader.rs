@@ -78,10 +78,18 @@ impl<'a> Reader<'a> {
 
     /// A file that a setting names. `None` after a problem.
     pub(super) fn read_file(&mut self, file: &Setting) -> Option<String> {
-        match (self.files)(&self.folder.join(&file.value)) {
+        if file.value.is_empty() {
+            self.refuse_once(file.place.clone(), "empty, name a file or remove the line");
+            return None;
+        }
+        let path = self.folder.join(&file.value);
+        match (self.files)(&path) {
             Ok(text) => Some(text),
             Err(error) => {
-                let message = format!("{}cannot read the file: {error}", file.shown_path());
+                let mut message = format!("{}cannot read the file: {error}", file.shown_path());
+                if path.as_os_str() != file.value.as_str() {
+                    message.push_str(&format!("; relative paths begin in {}", self.folder.display()));
+                }
                 self.refuse_once(file.place.clone(), message);
                 None
             }
@@ -176,9 +184,10 @@ impl<'n> Table<'n> {
         reader.place(self.line, &self.path)
     }
 
-    /// Where a key of this mapping would be.
+    /// Where a key of this mapping is, or would be.
     pub(super) fn place_of(&self, key: &str, reader: &Reader<'_>) -> Place {
-        reader.place(self.line, &self.full(key))
+        let line = self.left.iter().find(|field| field.key == key).map_or(self.line, |field| field.line);
+        reader.place(line, &self.full(key))
     }
 
     /// Takes a scalar. `None` when it is absent or was refused; ask [`Table::has`] first to tell.

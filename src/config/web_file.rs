@@ -20,11 +20,14 @@ use super::duration::duration_between;
 use super::load::not_yaml;
 use super::problem::{ConfigError, Problems};
 use super::reader::{Reader, Setting, Table, choice, number_between};
+use crate::domain::Timestamp;
 
 pub use changes::WebConfigFile;
 
 /// Each step doubles the work: a check takes about a tenth of a second at 10 and half a minute at this.
 const HIGHEST_COST: u32 = 18;
+/// Below it whoever gets hold of a hash can try very many passwords.
+const SOUND_COST: u32 = 10;
 /// What bcrypt itself allows.
 const LOWEST_COST: u32 = 4;
 
@@ -37,6 +40,8 @@ pub struct WebFile {
     pub valid_until: Option<i64>,
     /// Names with the bcrypt hash of their password. Without any, everybody may ask.
     pub users: Vec<(String, SecretString)>,
+    /// The lowest cost of these hashes.
+    pub lowest_cost: Option<u32>,
     /// Headers of every answer, in place of our own.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How many requests are answered, whoever asks.
@@ -50,6 +55,23 @@ pub struct RateLimit {
     pub interval: Duration,
     /// At most so many may be made at once.
     pub burst: usize,
+}
+
+impl WebFile {
+    /// What can be used and will still not please.
+    pub fn remarks(&self, now: Timestamp) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.tls.is_none() && !self.users.is_empty() {
+            remarks.push("passwords come in the clear, as there is no tls_server_config".to_owned());
+        }
+        if let Some(cost) = self.lowest_cost.filter(|cost| *cost < SOUND_COST) {
+            remarks.push(format!("a password's hash has a cost of {cost}, which is quick to guess: use 10 to 14"));
+        }
+        if self.valid_until.is_some_and(|until| (until as f64) < now.seconds()) {
+            remarks.push("the certificate has expired: clients will refuse it".to_owned());
+        }
+        remarks
+    }
 }
 
 /// Reads the file, and with `files` whatever it names.
@@ -71,7 +93,9 @@ fn read(path: &Path, files: &dyn Fn(&Path) -> io::Result<String>) -> Result<WebF
             web.valid_until = secured.valid_until;
         }
         if let Some(users) = root.table("basic_auth_users", &mut reader) {
-            web.users = read_users(users, &mut reader);
+            let users = read_users(users, &mut reader);
+            web.lowest_cost = users.iter().map(|(_, _, cost)| *cost).min();
+            web.users = users.into_iter().map(|(name, hash, _)| (name, hash)).collect();
         }
         web.rate_limit = read_rate_limit(&mut root, &mut reader);
         root.close(&mut reader);
@@ -119,18 +143,19 @@ fn read_http(root: &mut Table<'_>, reader: &mut Reader<'_>, found: &mut Vec<(Hea
     http2
 }
 
-fn read_users(table: Table<'_>, reader: &mut Reader<'_>) -> Vec<(String, SecretString)> {
+/// Names, hashes and their costs.
+fn read_users(table: Table<'_>, reader: &mut Reader<'_>) -> Vec<(String, SecretString, u32)> {
     let mut users = Vec::new();
     for (name, hash) in table.settings(reader) {
         match check_user(name, &hash) {
-            Ok(()) => users.push((name.to_owned(), SecretString::from(hash.value))),
+            Ok(cost) => users.push((name.to_owned(), SecretString::from(hash.value), cost)),
             Err(message) => reader.refuse(hash.place, message),
         }
     }
     users
 }
 
-fn check_user(name: &str, hash: &Setting) -> Result<(), String> {
+fn check_user(name: &str, hash: &Setting) -> Result<u32, String> {
     if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
         return Err("a user's name has no colon, no control character, and is not empty".to_owned());
     }
@@ -141,13 +166,13 @@ fn check_user(name: &str, hash: &Setting) -> Result<(), String> {
         return Err("made by a bcrypt with an error in it ($2x$); make a new hash".to_owned());
     }
     match parts.get_cost() {
-        LOWEST_COST..=HIGHEST_COST => Ok(()),
+        cost @ LOWEST_COST..=HIGHEST_COST => Ok(cost),
         0..LOWEST_COST => Err(format!("a cost below {LOWEST_COST}, which is no bcrypt; use 10 to 14")),
         cost => Err(format!(
             "a cost of {cost}: one check of a password would take {}, so {HIGHEST_COST} is the highest; use 10 to 14",
             match cost {
-                ..=22 => "minutes",
-                23..=27 => "hours",
+                ..=25 => "minutes",
+                26..=30 => "hours",
                 _ => "days",
             }
         )),

@@ -437,6 +437,7 @@ impl Poller {
                         TransportError::TooLarge { limit, .. } => return Err(Failure::TooLarge(limit)),
                         TransportError::Timeout => Failure::Transport(TIMED_OUT),
                         TransportError::Connect => Failure::Transport("cannot connect"),
+                        TransportError::Insecure(_) => Failure::Transport("no secure connection"),
                         TransportError::Cut => Failure::Transport(CUT),
                     }
                 }

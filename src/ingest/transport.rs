@@ -35,6 +35,9 @@ pub enum TransportError {
     /// No connection could be made.
     #[error("cannot connect")]
     Connect,
+    /// No secure connection could be made.
+    #[error("no secure connection: {0}")]
+    Insecure(&'static str),
     /// No answer in time.
     #[error("timed out")]
     Timeout,
@@ -60,11 +63,22 @@ pub trait Transport: Send + Sync {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a>;
 }
 
-/// HTTP with a bearer token.
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// Whoever it is.
+    Nobody,
+    /// A bearer token.
+    Key(SecretString),
+    /// A name and a password.
+    User(String, SecretString),
+}
+
+/// HTTP with credentials.
 pub struct Http {
     client: reqwest::Client,
     base_url: String,
-    key: SecretString,
+    credentials: Credentials,
     max_body: u64,
 }
 
@@ -88,6 +102,17 @@ impl Http {
         headers: &[(&'static str, String)],
         timeout: Duration,
     ) -> Result<Self, HttpError> {
+        Self::trusting(&Trust::default(), base_url, Credentials::Key(key), headers, timeout)
+    }
+
+    /// The same for any credentials, over connections that are secured so.
+    pub fn trusting(
+        trust: &Trust,
+        base_url: &str,
+        credentials: Credentials,
+        headers: &[(&'static str, String)],
+        timeout: Duration,
+    ) -> Result<Self, HttpError> {
         let mut always = HeaderMap::new();
         for (name, value) in headers {
             let value = HeaderValue::from_str(value)
@@ -95,7 +120,7 @@ impl Http {
             always.insert(*name, value);
         }
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(Trust::default().client_config()?)
+            .tls_backend_preconfigured(trust.client_config()?)
             .default_headers(always)
             .user_agent(concat!("agent-session-exporter/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
@@ -104,7 +129,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| HttpError::Client(error.without_url().to_string()))?;
-        Ok(Self { client, base_url: base_url.to_owned(), key, max_body: MAX_BODY })
+        Ok(Self { client, base_url: base_url.to_owned(), credentials, max_body: MAX_BODY })
     }
 
     /// The same with another limit on bodies.
@@ -119,13 +144,17 @@ impl Http {
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(request.query.iter().map(|(name, value)| (*name, value.as_str())));
         }
-        let mut response = self
-            .client
-            .get(url)
-            .bearer_auth(self.key.expose_secret())
-            .send()
-            .await
-            .map_err(|error| if error.is_timeout() { TransportError::Timeout } else { TransportError::Connect })?;
+        let asked = self.client.get(url);
+        let asked = match &self.credentials {
+            Credentials::Nobody => asked,
+            Credentials::Key(key) => asked.bearer_auth(key.expose_secret()),
+            Credentials::User(name, password) => asked.basic_auth(name, Some(password.expose_secret())),
+        };
+        let mut response = asked.send().await.map_err(|error| match tls_reason(&error) {
+            _ if error.is_timeout() => TransportError::Timeout,
+            Some(reason) => TransportError::Insecure(reason),
+            None => TransportError::Connect,
+        })?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let date = header(response.headers(), &DATE).and_then(http_date);
@@ -154,6 +183,37 @@ impl Transport for Http {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a> {
         Box::pin(self.send(request))
     }
+}
+
+/// What was wrong with TLS, if that is what was wrong. Names in a certificate are not repeated.
+fn tls_reason(error: &reqwest::Error) -> Option<&'static str> {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        let tls = error.downcast_ref::<Error>().or_else(|| inner.and_then(|error| error.downcast_ref()));
+        if let Some(error) = tls {
+            return Some(match error {
+                Error::InvalidCertificate(wrong) => match wrong {
+                    Certificate::UnknownIssuer => "the certificate is of an authority that is not trusted here",
+                    Certificate::Expired | Certificate::ExpiredContext { .. } => "the certificate has expired",
+                    Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                        "the certificate is not valid yet"
+                    }
+                    Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                        "the certificate is for another name"
+                    }
+                    _ => "the certificate cannot be accepted",
+                },
+                Error::AlertReceived(Alert::CertificateRequired) => "a client certificate is asked for",
+                Error::AlertReceived(_) => "the other side refuses it",
+                Error::InvalidMessage(_) => "the other side does not speak TLS",
+                _ => "the handshake failed",
+            });
+        }
+        source = error.source();
+    }
+    None
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &reqwest::header::HeaderName) -> Option<&'a str> {

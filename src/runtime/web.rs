@@ -34,13 +34,9 @@ fn door(web: WebFile) -> Door {
     door
 }
 
-/// Says what can be used and will still not please.
 fn remark(web: &WebFile, now: Timestamp) {
-    if web.tls.is_none() && !web.users.is_empty() {
-        warn!("passwords come in the clear, as the web configuration has no tls_server_config");
-    }
-    if web.valid_until.is_some_and(|until| (until as f64) < now.seconds()) {
-        warn!("the certificate of the web configuration has expired: clients will refuse it");
+    for remark in web.remarks(now) {
+        warn!("web configuration: {remark}");
     }
 }
 

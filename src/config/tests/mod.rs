@@ -5,9 +5,11 @@ mod otlp;
 mod platforms;
 mod problems;
 mod secrets;
+mod web_file;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;

@@ -95,7 +95,7 @@ fn read_handshake(terms: &mut Terms, table: &mut Table<'_>, reader: &mut Reader<
     let at = table.place_of("cipher_suites", reader);
     if let Some(names) = table.list("cipher_suites", reader).filter(|names| !names.is_empty()) {
         let known: Vec<_> = suites().collect();
-        terms.suites = chosen(names, "rustls has no such cipher suite", &known, reader).map(with_newest);
+        terms.suites = chosen(names, "no cipher suite that is spoken here", &known, reader).map(with_newest);
         if terms.oldest == Version::Tls12 && !terms.has_suite_for(Version::Tls12) {
             reader.refuse(at, "none of these is for TLS 1.2; add one, or say min_version: TLS13");
         }
@@ -105,7 +105,7 @@ fn read_handshake(terms: &mut Terms, table: &mut Table<'_>, reader: &mut Reader<
     }
     if let Some(names) = table.list("curve_preferences", reader).filter(|names| !names.is_empty()) {
         let known = GROUPS.map(|(name, group)| (name.to_owned(), group));
-        terms.groups = chosen(names, "rustls has no such curve", &known, reader);
+        terms.groups = chosen(names, "no curve that is spoken here", &known, reader);
     }
 }
 
@@ -119,8 +119,10 @@ fn with_newest(mut named: Vec<SupportedCipherSuite>) -> Vec<SupportedCipherSuite
 }
 
 fn version(text: &str) -> Result<Version, String> {
-    let words = [("TLS12", Some(Version::Tls12)), ("TLS13", Some(Version::Tls13)), ("TLS11", None), ("TLS10", None)];
-    choice(text, &words)?.ok_or_else(|| "TLS 1.0 and 1.1 are not spoken; use TLS12 or TLS13".to_owned())
+    if matches!(text, "TLS10" | "TLS11") {
+        return Err("TLS 1.0 and 1.1 are broken and not spoken; use TLS12 or TLS13".to_owned());
+    }
+    choice(text, &[("TLS12", Version::Tls12), ("TLS13", Version::Tls13)])
 }
 
 /// What is meant by names; `None` after a problem.
