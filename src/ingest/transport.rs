@@ -188,32 +188,35 @@ impl Transport for Http {
 /// What was wrong with TLS, if that is what was wrong. Names in a certificate are not repeated.
 fn tls_reason(error: &reqwest::Error) -> Option<&'static str> {
     use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls = error.downcast_ref::<Error>().or_else(|| inner.and_then(|error| error.downcast_ref()));
-        if let Some(error) = tls {
-            return Some(match error {
-                Error::InvalidCertificate(wrong) => match wrong {
-                    Certificate::UnknownIssuer => "the certificate is of an authority that is not trusted here",
-                    Certificate::Expired | Certificate::ExpiredContext { .. } => "the certificate has expired",
-                    Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-                        "the certificate is not valid yet"
-                    }
-                    Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                        "the certificate is for another name"
-                    }
-                    _ => "the certificate cannot be accepted",
-                },
-                Error::AlertReceived(Alert::CertificateRequired) => "a client certificate is asked for",
-                Error::AlertReceived(_) => "the other side refuses it",
-                Error::InvalidMessage(_) => "the other side does not speak TLS",
-                _ => "the handshake failed",
-            });
-        }
-        source = error.source();
+    Some(match rustls_error(error)? {
+        Error::InvalidCertificate(wrong) => match wrong {
+            // The signature of one that bears the name of another.
+            Certificate::UnknownIssuer | Certificate::BadSignature => {
+                "the certificate is of an authority that is not trusted here"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => "the certificate has expired",
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => "the certificate is not valid yet",
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "the certificate is for another name"
+            }
+            _ => "the certificate cannot be accepted",
+        },
+        Error::AlertReceived(Alert::CertificateRequired) => "a client certificate is asked for",
+        Error::AlertReceived(_) => "the other side refuses it",
+        Error::InvalidMessage(_) => "the other side does not speak TLS",
+        _ => "the handshake failed",
+    })
+}
+
+/// The error of TLS below an error, if there is one.
+fn rustls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
     }
-    None
+    // What such an error wraps is not its source, but that one's source is.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let below = wrapped.map(|error| error as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    below.and_then(rustls_error)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &reqwest::header::HeaderName) -> Option<&'a str> {
