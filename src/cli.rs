@@ -165,6 +165,10 @@ pub struct ServeArgs {
     )]
     pub listen_addresses: Vec<String>,
 
+    /// Serve on the sockets that systemd hands over, instead of listening on addresses
+    #[arg(long = "web.systemd-socket", conflicts_with = "listen_addresses")]
+    pub systemd_socket: bool,
+
     /// Path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH", env = "ASE_WEB_TELEMETRY_PATH", hide_env_values = true)]
     pub telemetry_path: Option<String>,

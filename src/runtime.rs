@@ -50,6 +50,9 @@ pub enum RuntimeError {
     /// A listening socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket that was handed over.
+    #[error("cannot use the socket that systemd has handed over: {0}")]
+    Socket(std::io::Error),
     /// Who is let in.
     #[error(transparent)]
     Web(#[from] ConfigError),
@@ -116,13 +119,28 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Binds, opens and loads; whatever can be wrong here is said before anything runs.
-    pub async fn prepare(mut config: Config, manner: Manner) -> Result<Self, RuntimeError> {
+    /// Binds, opens and loads; whatever can be wrong here is said before anything runs. With sockets that were handed
+    /// over it listens on these and no others.
+    pub async fn prepare(
+        mut config: Config,
+        manner: Manner,
+        inherited: Option<Vec<std::net::TcpListener>>,
+    ) -> Result<Self, RuntimeError> {
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
         let (door, web_file) = web::open(config.web.config_file.as_deref(), clock.now())?;
         let mut listeners = Vec::new();
-        for address in config.web.listen_addresses.iter().filter(|_| !manner.once) {
-            listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
+        match inherited {
+            _ if manner.once => {}
+            Some(sockets) => {
+                for socket in sockets {
+                    listeners.push(TcpListener::from_std(socket).map_err(RuntimeError::Socket)?);
+                }
+            }
+            None => {
+                for address in &config.web.listen_addresses {
+                    listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
+                }
+            }
         }
         let instruments = Instruments::new(env!("CARGO_PKG_VERSION"), revision());
         let health = Arc::new(Health::new(instruments.clone()));

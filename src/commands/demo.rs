@@ -101,7 +101,8 @@ pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) ->
         stages.iter().find(|stage| stage.platform.name() == platform).map(|stage| stage.key.clone())
     };
     let config = load(Some(&file), &overrides, &env).map_err(Failed::running)?;
-    let runtime = Runtime::prepare(config, Manner { once: false, simulated: true }).await.map_err(failed_to_start)?;
+    let manner = Manner { once: false, simulated: true };
+    let runtime = Runtime::prepare(config, manner, None).await.map_err(failed_to_start)?;
 
     println!("simulated data: these sessions are made up by platforms simulated here");
     for stage in &stages {

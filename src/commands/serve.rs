@@ -1,12 +1,24 @@
 //! `serve`: watch the configured sources and serve their metrics.
 
+use std::net::TcpListener;
+
 use crate::cli::ServeArgs;
 use crate::config::{Overrides, load};
 use crate::runtime::{Manner, Runtime, RuntimeError};
+use crate::server::inherited as inherited_sockets;
 
 use super::{Failed, start_logs, until_signal};
 
-pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+/// The sockets to serve on, if systemd is to hand them over.
+pub(super) fn inherited(args: &ServeArgs) -> Result<Option<Vec<TcpListener>>, Failed> {
+    args.systemd_socket.then(inherited_sockets).transpose().map_err(Failed::wrong)
+}
+
+pub(super) async fn run(
+    args: ServeArgs,
+    sockets: Option<Vec<TcpListener>>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), Failed> {
     start_logs(args.log)?;
     let overrides = Overrides {
         listen_addresses: args.listen_addresses,
@@ -19,7 +31,7 @@ pub(super) async fn run(args: ServeArgs, env: &dyn Fn(&str) -> Option<String>) -
     let telemetry_path = config.web.telemetry_path.clone();
     let sources = config.sources.len();
     let manner = Manner { once: args.once, simulated: false };
-    let runtime = Runtime::prepare(config, manner).await.map_err(failed_to_start)?;
+    let runtime = Runtime::prepare(config, manner, sockets).await.map_err(failed_to_start)?;
     for url in runtime.urls() {
         tracing::info!(%url, metrics = format!("{url}{telemetry_path}"), sources, "serving");
     }

@@ -32,7 +32,7 @@ pub use archive::{Archive, ArchiveError, SessionQuery};
 pub use connection::serve;
 pub use door::Door;
 pub use line::Line;
-pub use listen::{ListenError, listen};
+pub use listen::{ListenError, inherited, listen};
 
 use crate::domain::Clock;
 use crate::projection::Snapshot;
