@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{ConfigError, WebConfigFile, WebFile};
 use crate::domain::Timestamp;
@@ -52,7 +52,12 @@ pub(super) async fn keep_up(mut file: WebConfigFile, app: Arc<App>, stop: Cancel
             let read = file.look_again();
             (file, read)
         });
-        let Ok((same, read)) = looked.await else { return tracing::error!("the web configuration is no longer read") };
+        // A disk that does not answer must not hold up the end.
+        let looked = tokio::select! {
+            looked = looked => looked,
+            () = stop.cancelled() => return,
+        };
+        let Ok((same, read)) = looked else { return error!("the web configuration is no longer read") };
         file = same;
         match read.map(|read| read.map_err(|error| error.to_string()).and_then(|web| allowed(&app.door.load(), web))) {
             None => {}

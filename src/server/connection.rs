@@ -15,6 +15,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that has neither sent a whole request head by then nor taken its answer is closed. It bounds the pause
 /// between two requests as well, so it is longer than a scrape interval of a minute.
 const PATIENCE: Duration = Duration::from_secs(65);
+/// For a connection that is closed to say so to the other side.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Headers of one request over HTTP/1.1; past it the request is refused.
 const MAX_HEADERS: usize = 64;
 /// Bytes of a request head; past it the request is refused. Also what is read ahead.
@@ -171,11 +174,19 @@ impl Visit {
         C::Error: std::fmt::Display,
     {
         let mut connection = pin!(connection);
-        let mut ending = false;
+        let mut is_ending = false;
+        let mut last_moment = None;
         loop {
-            let Some(patience) = self.guest.patience_left(PATIENCE) else {
-                debug!("a connection was not waited for any longer");
-                return;
+            let wait = match (last_moment, self.guest.patience_left(PATIENCE)) {
+                (None, Some(left)) => left,
+                (None, None) => {
+                    debug!("a connection is not waited for any longer");
+                    connection.as_mut().graceful_shutdown();
+                    (is_ending, last_moment) = (true, Some(Instant::now() + FAREWELL));
+                    FAREWELL
+                }
+                (Some(at), _) if at <= Instant::now() => return,
+                (Some(at), _) => at - Instant::now(),
             };
             tokio::select! {
                 result = connection.as_mut() => {
@@ -184,11 +195,11 @@ impl Visit {
                     }
                     return;
                 }
-                () = shutdown.cancelled(), if !ending => {
-                    ending = true;
+                () = shutdown.cancelled(), if !is_ending => {
+                    is_ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = tokio::time::sleep(patience) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }

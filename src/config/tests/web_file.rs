@@ -88,6 +88,24 @@ fn the_example_is_valid_once_its_files_are_there() {
     }
 }
 
+#[test]
+fn the_page_names_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = fs::read_to_string(path).expect("the page");
+    let rows = |heading: &str| -> BTreeSet<String> {
+        let (_, section) = page.split_once(&format!("\n{heading}\n")).expect("a section");
+        let table = section.split("\n\n").find(|paragraph| paragraph.starts_with("| Key")).expect("a table");
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.map(|row| row.split('`').next().expect("a first part").to_owned()).collect()
+    };
+    assert_eq!(rows("## Web configuration"), accepted());
+    let nobody = Web::new("nobody: 1\nbasic_auth: {nobody: 1}\ntls_config: {nobody: 1}\n");
+    let error = HttpFile::read(&nobody.0.path().join("web.yml")).expect_err("problems").to_string();
+    let mut keys = super::document::allowed_in(&error);
+    keys.retain(|key| key.contains('.'));
+    assert_eq!(rows("### Asking behind it"), keys);
+}
+
 /// All keys that are accepted, by the refusals of one that is not.
 pub(super) fn accepted() -> BTreeSet<String> {
     let nobody = "nobody: 1\ntls_server_config: {nobody: 1}\nrate_limit: {nobody: 1}\n\
