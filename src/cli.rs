@@ -201,6 +201,10 @@ pub struct ServeArgs {
     )]
     pub listen_addresses: Vec<String>,
 
+    /// Serve on the sockets that systemd hands over, instead of listening on addresses
+    #[arg(long = "web.systemd-socket", conflicts_with = "listen_addresses")]
+    pub systemd_socket: bool,
+
     /// Path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH", env = "ASE_WEB_TELEMETRY_PATH", hide_env_values = true)]
     pub telemetry_path: Option<String>,
@@ -208,6 +212,11 @@ pub struct ServeArgs {
     /// Let POST /-/reload read the configuration again; SIGHUP always does
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
+
+    /// File (YAML) about TLS, users and headers, as Prometheus' exporters take it [default: none, plain HTTP for
+    /// everybody]
+    #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
+    pub web_config_file: Option<PathBuf>,
 
     /// Directory that keeps totals over restarts, created if missing [default: ./data]
     #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]
@@ -230,7 +239,11 @@ pub struct CheckArgs {
     #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: PathBuf,
 
-    /// Look at the file only, ask no source
+    /// File about TLS, users and headers to check as well
+    #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
+    pub web_config_file: Option<PathBuf>,
+
+    /// Look at the files only, ask no source
     #[arg(long)]
     pub offline: bool,
 }
@@ -335,8 +348,12 @@ pub struct QueryArgs {
     #[arg(long = "web.url", value_name = "URL")]
     pub web_url: Option<String>,
 
+    /// File (YAML) with `basic_auth` and `tls_config` for asking it, as Prometheus' http_config [default: none]
+    #[arg(long = "http.config.file", value_name = "FILE")]
+    pub http_config_file: Option<PathBuf>,
+
     /// Directory to read instead; only while no exporter is running on it
-    // Both without `env`: a variable meant for `serve` must not redirect every query.
+    // All without `env`: a variable meant for `serve` must not redirect every query.
     #[arg(long = "storage.path", value_name = "DIR", conflicts_with = "web_url")]
     pub storage_path: Option<PathBuf>,
 }
@@ -444,6 +461,10 @@ pub struct HealthcheckArgs {
     /// Exporter to ask [default: http://127.0.0.1:17377]
     #[arg(long = "web.url", value_name = "URL")]
     pub web_url: Option<String>,
+
+    /// File (YAML) with `basic_auth` and `tls_config` for asking it, as Prometheus' http_config [default: none]
+    #[arg(long = "http.config.file", value_name = "FILE")]
+    pub http_config_file: Option<PathBuf>,
 }
 
 #[cfg(test)]

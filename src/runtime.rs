@@ -3,6 +3,7 @@
 mod push;
 mod reload;
 mod sources;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::reload::{Fixed, ReloadError};
 use self::sources::{Difference, Sources, Wiring};
-use crate::config::Config;
+use crate::config::{Config, ConfigError, WebConfigFile};
 use crate::domain::{Clock, Span};
 use crate::engine::{Engine, EngineHandle, Keep};
 use crate::ingest::transport::HttpError;
 use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot};
 use crate::push::{OwnTraces, Push, PushError, PushTraces};
-use crate::server::{About, App, ListenError};
+use crate::server::{About, App, Door, Line, ListenError};
 use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{Shelf, SpanOutbox, StoreObserver};
@@ -47,6 +48,12 @@ pub enum RuntimeError {
     /// A listening socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket that was handed over.
+    #[error("cannot use the socket that systemd has handed over: {0}")]
+    Socket(std::io::Error),
+    /// Who is let in.
+    #[error(transparent)]
+    Web(#[from] ConfigError),
     /// A client.
     #[error("source {name}: {error}")]
     Client {
@@ -99,6 +106,8 @@ pub struct Runtime {
     sends_traces: bool,
     manner: Manner,
     listeners: Vec<TcpListener>,
+    door: Door,
+    web_file: Option<WebConfigFile>,
     engine: std::thread::JoinHandle<Result<(), JournalError>>,
     handle: EngineHandle,
     shown: Arc<ArcSwap<Snapshot>>,
@@ -113,14 +122,30 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Binds, opens and loads; whatever can be wrong here is said before anything runs.
-    pub async fn prepare(mut config: Config, manner: Manner) -> Result<Self, RuntimeError> {
+    /// Binds, opens and loads; whatever can be wrong here is said before anything runs. With sockets that were handed
+    /// over it listens on these and no others.
+    pub async fn prepare(
+        mut config: Config,
+        manner: Manner,
+        inherited: Option<Vec<std::net::TcpListener>>,
+    ) -> Result<Self, RuntimeError> {
         let fixed = Fixed::of(&config);
-        let mut listeners = Vec::new();
-        for address in config.web.listen_addresses.iter().filter(|_| !manner.once) {
-            listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
-        }
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let (door, web_file) = web::open(config.web.config_file.as_deref(), clock.now())?;
+        let mut listeners = Vec::new();
+        match inherited {
+            _ if manner.once => {}
+            Some(sockets) => {
+                for socket in sockets {
+                    listeners.push(TcpListener::from_std(socket).map_err(RuntimeError::Socket)?);
+                }
+            }
+            None => {
+                for address in &config.web.listen_addresses {
+                    listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
+                }
+            }
+        }
         let instruments = Instruments::new(env!("CARGO_PKG_VERSION"), revision());
         instruments.reloaded(clock.now());
         let health = Arc::new(Health::new(instruments.clone()));
@@ -161,13 +186,16 @@ impl Runtime {
             .name("engine".into())
             .spawn(move || engine.run())
             .map_err(RuntimeError::Thread)?;
-        let url_file = listeners.first().and_then(|listener| write_url(&config.storage.path, listener));
+        let url = listeners.first().and_then(|listener| local_url(listener, door.has_tls()));
+        let url_file = url.and_then(|url| write_url(&config.storage.path, &url));
         Ok(Self {
             config,
             fixed,
             sends_traces,
             manner,
             listeners,
+            door,
+            web_file,
             engine,
             handle,
             shown,
@@ -184,7 +212,7 @@ impl Runtime {
 
     /// Where it listens, as URLs that work on this machine.
     pub fn urls(&self) -> Vec<String> {
-        self.listeners.iter().filter_map(local_url).collect()
+        self.listeners.iter().filter_map(|listener| local_url(listener, self.door.has_tls())).collect()
     }
 
     /// Runs until told to stop, or for one pass. With `reloads`, follows new configurations meanwhile.
@@ -209,7 +237,12 @@ impl Runtime {
             archive: Arc::new(Shelf::new(self.journal.clone())),
             clock: Arc::clone(&self.clock),
             reload: reloads.as_ref().and_then(Reloads::served_handle),
+            door: ArcSwap::from_pointee(self.door),
+            line: Line::default(),
         });
+        if let Some(file) = self.web_file {
+            servers.spawn(web::keep_up(file, Arc::clone(&app), serving.clone()));
+        }
         for listener in self.listeners {
             servers.spawn(crate::server::serve(listener, Arc::clone(&app), serving.clone()));
         }
@@ -337,21 +370,22 @@ fn revision() -> &'static str {
     option_env!("ASE_REVISION").unwrap_or("unknown")
 }
 
-fn local_url(listener: &TcpListener) -> Option<String> {
+fn local_url(listener: &TcpListener, secured: bool) -> Option<String> {
     let address = listener.local_addr().ok()?;
     let host = match address.ip() {
         ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
     };
-    Some(format!("http://{host}:{}", address.port()))
+    let scheme = if secured { "https" } else { "http" };
+    Some(format!("{scheme}://{host}:{}", address.port()))
 }
 
-fn write_url(folder: &Path, listener: &TcpListener) -> Option<PathBuf> {
+fn write_url(folder: &Path, url: &str) -> Option<PathBuf> {
     let file = folder.join(URL_FILE);
     let unfinished = folder.join(format!("{URL_FILE}.new"));
     // Only a convenience for commands on the same machine; whoever reads it finds all of it or nothing.
-    std::fs::write(&unfinished, local_url(listener)?).ok()?;
+    std::fs::write(&unfinished, url).ok()?;
     std::fs::rename(&unfinished, &file).ok()?;
     Some(file)
 }

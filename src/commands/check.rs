@@ -1,7 +1,7 @@
 //! `check`: validates the configuration, then asks each source what it will be able to do.
 
 use crate::cli::CheckArgs;
-use crate::config::{Overrides, SourceConfig, load};
+use crate::config::{Overrides, SourceConfig, WebConfigFile, load};
 use crate::connection::{NO_HOST, NO_TLS, NOT_TRUSTED};
 use crate::domain::{Clock, Timestamp};
 use crate::ingest::platforms::{Finding, SettingKind};
@@ -14,6 +14,14 @@ use super::{Env, Failed};
 pub(super) async fn run(args: CheckArgs, env: Env<'_>) -> Result<(), Failed> {
     let config = load(Some(&args.config_file), &Overrides::default(), env).map_err(Failed::wrong)?;
     println!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len());
+    if let Some(path) = &args.web_config_file {
+        let (_, web) = WebConfigFile::open(path).map_err(Failed::wrong)?;
+        let scheme = if web.tls.is_some() { "HTTPS" } else { "HTTP" };
+        println!("{}: can be used, {scheme}, {} user(s)", path.display(), web.users.len());
+        for remark in web.remarks(WallClock.now()) {
+            println!("  note  {remark}");
+        }
+    }
     if args.offline {
         return Ok(());
     }

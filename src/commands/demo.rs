@@ -86,6 +86,7 @@ pub(super) async fn run(args: DemoArgs, env: Env<'_>) -> Result<(), Failed> {
     let overrides = Overrides {
         listen_addresses: args.listen_addresses,
         telemetry_path: None,
+        web_config_file: None,
         storage_path: Some(folder.path.clone()),
     };
     let file = folder.path.join("demo.yaml");
@@ -100,7 +101,8 @@ pub(super) async fn run(args: DemoArgs, env: Env<'_>) -> Result<(), Failed> {
         stages.iter().find(|stage| stage.platform.name() == platform).map(|stage| stage.key.clone())
     };
     let config = load(Some(&file), &overrides, &env).map_err(Failed::running)?;
-    let runtime = Runtime::prepare(config, Manner { once: false, simulated: true }).await.map_err(failed_to_start)?;
+    let manner = Manner { once: false, simulated: true };
+    let runtime = Runtime::prepare(config, manner, None).await.map_err(failed_to_start)?;
 
     println!("simulated data: these sessions are made up by platforms simulated here");
     for stage in &stages {

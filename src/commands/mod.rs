@@ -33,6 +33,11 @@ impl Failed {
     fn wrong(error: impl std::fmt::Display) -> Self {
         Self { message: error.to_string(), code: WRONG }
     }
+
+    fn told(self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        ExitCode::from(self.code)
+    }
 }
 
 /// The only way to the environment.
@@ -40,6 +45,13 @@ pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// Runs what was typed.
 pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
+    let mut sockets = None;
+    if let Command::Serve(args) = &cli.command {
+        sockets = match serve::inherited(args) {
+            Ok(sockets) => sockets,
+            Err(failed) => return failed.told(),
+        };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -49,7 +61,7 @@ pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Serve(args) => serve::run(args, env).await,
+            Command::Serve(args) => serve::run(args, sockets, env).await,
             Command::Check(args) => check::run(args, env).await,
             Command::Demo(args) => demo::run(args, env).await,
             Command::Simulate(args) => simulate::run(args).await,
@@ -64,10 +76,7 @@ pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            eprintln!("error: {}", failed.message);
-            ExitCode::from(failed.code)
-        }
+        Err(failed) => failed.told(),
     }
 }
 

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::{QueryArgs, SessionsArgs, ShowArgs};
+use crate::config::HttpFile;
+use crate::connection;
 use crate::domain::{Clock, Span, Status};
 use crate::ingest::Request;
-use crate::ingest::transport::{Http, Transport, TransportError};
+use crate::ingest::transport::{Credentials, Http, Transport, TransportError};
 use crate::journal::{Archive, Journal, JournalError, SessionDetail, SessionFilter, SessionLine};
 use crate::projection::LabelPolicy;
 use crate::runtime::URL_FILE;
@@ -69,7 +71,7 @@ pub(super) async fn sessions(args: SessionsArgs) -> Result<(), Failed> {
             query.extend(filter.since.map(|since| ("since", since.to_string())));
             query.push(("limit", filter.limit.to_string()));
             let request = Request::new("sessions", "/api/v1/sessions".into(), query);
-            ask::<Vec<SessionLine>>(&url, &request).await?.unwrap_or_default()
+            ask::<Vec<SessionLine>>(&url, &args.from, &request).await?.unwrap_or_default()
         }
     };
     if args.json {
@@ -98,7 +100,7 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), Failed> {
                 })
                 .collect();
             let path = format!("/api/v1/sessions/{id}");
-            ask::<SessionDetail>(&url, &Request::new("session", path, Vec::new())).await?
+            ask::<SessionDetail>(&url, &args.from, &Request::new("session", path, Vec::new())).await?
         }
     };
     let Some(detail) = found else {
@@ -119,10 +121,26 @@ fn status(text: &str) -> Result<Status, Failed> {
     })
 }
 
-async fn ask<T: serde::de::DeserializeOwned>(url: &str, request: &Request) -> Result<Option<T>, Failed> {
-    let http = Http::to_exporter(url, PATIENCE).map_err(Failed::running)?;
+/// A client for the exporter at this URL, who says who it is as this file wants.
+pub(super) fn exporter(url: &str, http_config_file: Option<&Path>, patience: Duration) -> Result<Http, Failed> {
+    let file = http_config_file.map(HttpFile::read).transpose().map_err(Failed::wrong)?;
+    let HttpFile { user, trust } = file.unwrap_or_default();
+    let credentials = user.map_or(Credentials::Nobody, |(name, password)| Credentials::User(name, password));
+    Http::to_exporter(url, credentials, &trust, patience).map_err(Failed::running)
+}
+
+async fn ask<T: serde::de::DeserializeOwned>(
+    url: &str,
+    from: &QueryArgs,
+    request: &Request,
+) -> Result<Option<T>, Failed> {
+    let http = exporter(url, from.http_config_file.as_deref(), PATIENCE)?;
     let answer = http.get(request).await.map_err(|error| {
         let hint = match error {
+            TransportError::Connect(why) if connection::is_about_trust(why) => {
+                "name the exporter in --web.url as its certificate does, and its authority as tls_config.ca_file in \
+                 --http.config.file"
+            }
             TransportError::Connect(_) => {
                 "is an exporter running there? give --web.url, or --storage.path to read its folder"
             }
@@ -135,6 +153,12 @@ async fn ask<T: serde::de::DeserializeOwned>(url: &str, request: &Request) -> Re
             .map(Some)
             .map_err(|_| Failed::running(format!("{url}: the answer is not an agent-session-exporter's"))),
         404 => Ok(None),
+        400 if url.starts_with("http://") => {
+            Err(Failed::running(format!("{url}: HTTP 400: does it speak HTTPS? then give --web.url https://HOST:PORT")))
+        }
+        401 => Err(Failed::running(format!(
+            "{url}: HTTP 401: it wants a user and a password: give --http.config.file with basic_auth"
+        ))),
         status => Err(Failed::running(format!("{url}: HTTP {status}"))),
     }
 }

@@ -1,18 +1,27 @@
 //! `serve`: watch the configured sources and serve their metrics.
 
+use std::net::TcpListener;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::ServeArgs;
 use crate::config::{Overrides, load};
 use crate::runtime::{Manner, ReloadHandle, Reloads, Runtime, RuntimeError};
+use crate::server::inherited as inherited_sockets;
 
 use super::{Env, Failed, start_logs, until_signal};
 
-pub(super) async fn run(args: ServeArgs, env: Env<'_>) -> Result<(), Failed> {
+/// The sockets to serve on, if systemd is to hand them over.
+pub(super) fn inherited(args: &ServeArgs) -> Result<Option<Vec<TcpListener>>, Failed> {
+    args.systemd_socket.then(inherited_sockets).transpose().map_err(Failed::wrong)
+}
+
+pub(super) async fn run(args: ServeArgs, sockets: Option<Vec<TcpListener>>, env: Env<'_>) -> Result<(), Failed> {
     start_logs(args.log)?;
     let overrides = Overrides {
         listen_addresses: args.listen_addresses,
         telemetry_path: args.telemetry_path,
+        web_config_file: args.web_config_file,
         storage_path: args.storage_path,
     };
     let read = || load(args.config_file.as_deref(), &overrides, env);
@@ -29,7 +38,7 @@ pub(super) async fn run(args: ServeArgs, env: Env<'_>) -> Result<(), Failed> {
     let telemetry_path = config.web.telemetry_path.clone();
     let sources = config.sources.len();
     let manner = Manner { once: args.once, simulated: false };
-    let runtime = Runtime::prepare(config, manner).await.map_err(failed_to_start)?;
+    let runtime = Runtime::prepare(config, manner, sockets).await.map_err(failed_to_start)?;
     for url in runtime.urls() {
         tracing::info!(%url, metrics = format!("{url}{telemetry_path}"), sources, "serving");
     }
@@ -54,6 +63,7 @@ pub(super) fn failed_to_start(error: RuntimeError) -> Failed {
     match error {
         RuntimeError::Journal(_)
         | RuntimeError::Listen(_)
+        | RuntimeError::Web(_)
         | RuntimeError::Push(_)
         | RuntimeError::OtherAccount { .. } => Failed::wrong(error),
         other => Failed::running(other),

@@ -44,7 +44,11 @@ pub fn load(
         None => assemble(String::new(), None, overrides, &outside)?,
         Some(path) => {
             let name = path.display().to_string();
-            let text = files(path).map_err(|source| ConfigError::Unreadable { file: name.clone(), source })?;
+            let text = files(path).map_err(|source| ConfigError::Unreadable {
+                file: name.clone(),
+                flag: "--config.file",
+                source,
+            })?;
             match document::parse(&text) {
                 Ok(document) => assemble(name, Some(&document), overrides, &outside)?,
                 Err(error) => return Err(not_yaml(name, &text, error)),
@@ -163,7 +167,8 @@ fn public_variable(name: &'static str, reader: &mut Reader<'_>) -> Option<Settin
     Some(setting)
 }
 
-fn not_yaml(file: String, text: &str, error: NotYaml) -> ConfigError {
+/// Text that is no document.
+pub(super) fn not_yaml(file: String, text: &str, error: NotYaml) -> ConfigError {
     let line_number = usize::try_from(error.line.saturating_sub(1)).unwrap_or(usize::MAX);
     let line = text.lines().nth(line_number).unwrap_or_default();
     // `{` opens a mapping inside brackets, so `[${NAME}]` is the one place where quotes are needed.
@@ -176,7 +181,8 @@ fn not_yaml(file: String, text: &str, error: NotYaml) -> ConfigError {
     ConfigError::Invalid(Problems::new(vec![Problem { place, message: format!("{}{hint}", error.message) }]))
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+/// A small text file.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let read = fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
     if read as u64 > LARGEST_FILE {

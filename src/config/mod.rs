@@ -9,6 +9,7 @@ mod agents;
 mod base_url;
 mod document;
 mod duration;
+mod http_file;
 mod interpolate;
 mod listen;
 mod load;
@@ -19,6 +20,8 @@ mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trust;
+mod web_file;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,12 +29,14 @@ use std::path::PathBuf;
 pub use agents::AgentFilter;
 pub use base_url::BaseUrl;
 pub use duration::parse_duration;
+pub use http_file::HttpFile;
 pub use listen::ListenAddress;
 pub use load::load;
 pub use otlp::{Histograms, OtlpConfig, OtlpDestination, OtlpMetrics, OtlpProtocol, OtlpTraces, Temporality};
 pub use problem::{ConfigError, Place, Problem, Problems};
 pub use settings::{LabelsConfig, StorageConfig, WebConfig};
 pub use source::{SourceConfig, Start};
+pub use web_file::{RateLimit, WebConfigFile, WebFile};
 
 /// Everything the exporter needs to know to start; valid by construction.
 #[derive(Debug, Clone)]
@@ -57,6 +62,8 @@ pub struct Overrides {
     pub listen_addresses: Vec<String>,
     /// `--web.telemetry-path`, as typed.
     pub telemetry_path: Option<String>,
+    /// `--web.config.file`.
+    pub web_config_file: Option<PathBuf>,
     /// `--storage.path`.
     pub storage_path: Option<PathBuf>,
 }

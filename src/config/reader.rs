@@ -4,18 +4,22 @@
 //! unknown key. So a setting is named once, where it is read.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::document::{Content, Node};
 use super::interpolate::interpolate;
-use super::problem::{Place, Problem, closest, listed, looks_like_a_name};
+use super::problem::{Place, Problem, closest, listed, looks_like_a_name, looks_like_a_path};
 
 /// What every part of the reading shares: the file's name, the environment, and what was found.
 pub(super) struct Reader<'a> {
     pub(super) file: String,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether `${NAME}` means a variable; otherwise it is text like any other.
+    has_variables: bool,
     /// Reads a small text file.
     pub(super) files: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Where files are that are named by a relative path.
+    folder: PathBuf,
     pub(super) problems: Vec<Problem>,
     /// Every public value with its place, to find a key that was put into one by mistake.
     seen: Vec<(Place, String)>,
@@ -27,7 +31,15 @@ impl<'a> Reader<'a> {
         env: &'a dyn Fn(&str) -> Option<String>,
         files: &'a dyn Fn(&Path) -> io::Result<String>,
     ) -> Self {
-        Self { file, env, files, problems: Vec::new(), seen: Vec::new() }
+        let folder = PathBuf::new();
+        Self { file, env, has_variables: true, files, folder, problems: Vec::new(), seen: Vec::new() }
+    }
+
+    /// Of a file in which nothing comes from the environment, and whose paths begin where it is.
+    pub(super) fn alone(file: &Path, files: &'a dyn Fn(&Path) -> io::Result<String>) -> Self {
+        let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+        let reader = Self::new(file.display().to_string(), &|_| None, files);
+        Self { has_variables: false, folder, ..reader }
     }
 
     pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
@@ -64,7 +76,30 @@ impl<'a> Reader<'a> {
         Place::Key { file: self.file.clone(), line, key: key.to_owned() }
     }
 
+    /// A file that a setting names. `None` after a problem.
+    pub(super) fn read_file(&mut self, file: &Setting) -> Option<String> {
+        if file.value.is_empty() {
+            self.refuse_once(file.place.clone(), "empty, name a file or remove the line");
+            return None;
+        }
+        let path = self.folder.join(&file.value);
+        match (self.files)(&path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let mut message = format!("{}cannot read the file: {error}", file.shown_path());
+                if path.as_os_str() != file.value.as_str() {
+                    message.push_str(&format!("; relative paths begin in {}", self.folder.display()));
+                }
+                self.refuse_once(file.place.clone(), message);
+                None
+            }
+        }
+    }
+
     fn resolve(&mut self, place: Place, written: &str) -> Option<Setting> {
+        if !self.has_variables {
+            return Some(Setting { place, value: written.trim().to_owned(), literal: true });
+        }
         match interpolate(written, self.env) {
             Ok(value) => Some(Setting { place, value: value.trim().to_owned(), literal: !written.contains("${") }),
             Err(message) => {
@@ -95,6 +130,11 @@ impl Setting {
     /// A value that was not written in the file, by the flag or variable it came from.
     pub(super) fn outside(name: &'static str, value: &str) -> Self {
         Self { place: Place::Outside(name), value: value.trim().to_owned(), literal: false }
+    }
+
+    /// A path in a message; people do put a secret itself there.
+    pub(super) fn shown_path(&self) -> String {
+        if self.literal && looks_like_a_path(&self.value) { format!("{}: ", self.value) } else { String::new() }
     }
 }
 
@@ -144,9 +184,10 @@ impl<'n> Table<'n> {
         reader.place(self.line, &self.path)
     }
 
-    /// Where a key of this mapping would be.
+    /// Where a key of this mapping is, or would be.
     pub(super) fn place_of(&self, key: &str, reader: &Reader<'_>) -> Place {
-        reader.place(self.line, &self.full(key))
+        let line = self.left.iter().find(|field| field.key == key).map_or(self.line, |field| field.line);
+        reader.place(line, &self.full(key))
     }
 
     /// Takes a scalar. `None` when it is absent or was refused; ask [`Table::has`] first to tell.
@@ -208,6 +249,15 @@ impl<'n> Table<'n> {
         let tables =
             items.iter().enumerate().filter_map(|(index, item)| Table::open(item, &format!("{path}[{index}]"), reader));
         Some(tables.collect())
+    }
+
+    /// Takes what is left: scalars under keys that somebody else chose.
+    pub(super) fn settings(self, reader: &mut Reader<'_>) -> Vec<(&'n str, Setting)> {
+        let scalar = |field: &Field<'n>| {
+            let setting = self.scalar(field.value, field.line, &self.shown(field.key), reader)?;
+            Some((field.key, setting))
+        };
+        self.left.iter().filter_map(scalar).collect()
     }
 
     /// Whether a key is written and not yet taken.

@@ -62,11 +62,22 @@ pub trait Transport: Send + Sync {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a>;
 }
 
-/// HTTP, to an account with its key as a bearer token.
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// Whoever it is.
+    Nobody,
+    /// A bearer token.
+    Key(SecretString),
+    /// A name and a password.
+    User(String, SecretString),
+}
+
+/// HTTP with credentials.
 pub struct Http {
     client: reqwest::Client,
     base_url: String,
-    key: Option<SecretString>,
+    credentials: Credentials,
     max_body: u64,
 }
 
@@ -96,19 +107,24 @@ impl Http {
                 .map_err(|_| HttpError::Client(format!("the value for {name} cannot be a header")))?;
             always.insert(*name, value);
         }
-        let client = Self::client(timeout)?.default_headers(always);
-        Self::of(client, base_url, Some(key))
+        Self::of(Self::client(&Trust::default(), timeout)?.default_headers(always), base_url, Credentials::Key(key))
     }
 
-    /// A client for a running exporter: without a key, and on this machine without the proxy that the environment names.
-    pub fn to_exporter(base_url: &str, timeout: Duration) -> Result<Self, HttpError> {
-        let client = Self::client(timeout)?;
-        Self::of(if is_here(base_url) { client.no_proxy() } else { client }, base_url, None)
+    /// A client for a running exporter, over connections that are secured so; on this machine without the proxy that the
+    /// environment names.
+    pub fn to_exporter(
+        base_url: &str,
+        credentials: Credentials,
+        trust: &Trust,
+        timeout: Duration,
+    ) -> Result<Self, HttpError> {
+        let client = Self::client(trust, timeout)?;
+        Self::of(if is_here(base_url) { client.no_proxy() } else { client }, base_url, credentials)
     }
 
-    fn client(timeout: Duration) -> Result<reqwest::ClientBuilder, HttpError> {
+    fn client(trust: &Trust, timeout: Duration) -> Result<reqwest::ClientBuilder, HttpError> {
         Ok(reqwest::Client::builder()
-            .tls_backend_preconfigured(Trust::default().client_config()?)
+            .tls_backend_preconfigured(trust.client_config()?)
             .user_agent(concat!("agent-session-exporter/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(10)))
@@ -116,9 +132,9 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none()))
     }
 
-    fn of(client: reqwest::ClientBuilder, base_url: &str, key: Option<SecretString>) -> Result<Self, HttpError> {
+    fn of(client: reqwest::ClientBuilder, base_url: &str, credentials: Credentials) -> Result<Self, HttpError> {
         let client = client.build().map_err(|error| HttpError::Client(error.without_url().to_string()))?;
-        Ok(Self { client, base_url: base_url.to_owned(), key, max_body: MAX_BODY })
+        Ok(Self { client, base_url: base_url.to_owned(), credentials, max_body: MAX_BODY })
     }
 
     /// The same with another limit on bodies.
@@ -133,11 +149,13 @@ impl Http {
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(request.query.iter().map(|(name, value)| (*name, value.as_str())));
         }
-        let mut get = self.client.get(url);
-        if let Some(key) = &self.key {
-            get = get.bearer_auth(key.expose_secret());
-        }
-        let mut response = get.send().await.map_err(|error| match error.is_timeout() {
+        let asked = self.client.get(url);
+        let asked = match &self.credentials {
+            Credentials::Nobody => asked,
+            Credentials::Key(key) => asked.bearer_auth(key.expose_secret()),
+            Credentials::User(name, password) => asked.basic_auth(name, Some(password.expose_secret())),
+        };
+        let mut response = asked.send().await.map_err(|error| match error.is_timeout() {
             true => TransportError::Timeout,
             false => TransportError::Connect(connection::reason(&error, !error.is_connect())),
         })?;

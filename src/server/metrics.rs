@@ -10,6 +10,7 @@ use http::{HeaderName, StatusCode};
 use tokio::task;
 use tracing::error;
 
+use super::caller::Caller;
 use super::respond::{self, Answer};
 use super::{App, negotiate};
 use crate::views::prometheus::Format;
@@ -17,13 +18,17 @@ use crate::views::prometheus::Format;
 /// Shorter bodies fit into one packet as they are.
 const WORTH_COMPRESSING: usize = 1400;
 
-pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap) -> Answer {
+pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap, caller: Caller) -> Answer {
     let format = negotiate::format(&joined(headers, &http::header::ACCEPT));
     let may_gzip = negotiate::takes_gzip(&joined(headers, &http::header::ACCEPT_ENCODING));
-    let app = Arc::clone(app);
     // Rendering and compressing are pure computation, of up to a tenth of a second for the largest states.
-    let rendered = task::spawn_blocking(move || render(&app, format, may_gzip)).await;
-    let (body, is_gzip) = match rendered {
+    let Some(turn) = app.line.turn(caller).await else { return respond::crowded() };
+    let app = Arc::clone(app);
+    let rendered = task::spawn_blocking(move || {
+        let (body, is_gzip) = render(&app, format, may_gzip);
+        (body, is_gzip, turn.over())
+    });
+    let (body, is_gzip, place) = match rendered.await {
         Ok(rendered) => rendered,
         Err(error) => {
             error!(%error, "a scrape could not be rendered");
@@ -36,7 +41,7 @@ pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap) -> Answer {
     if is_gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    answer
+    respond::held(answer, place)
 }
 
 fn render(app: &App, format: Format, may_gzip: bool) -> (Vec<u8>, bool) {

@@ -2,16 +2,24 @@
 //!
 //! It only reads: the latest snapshot, the health of the sources, the archive of sessions. A scrape never waits for
 //! the engine, so `/metrics` answers while a platform, the disk or the engine is in trouble, and says so.
+//!
+//! Nor does it wait for who is slow or greedy. A request comes through three gates: its connection has a seat
+//! ([`guests`]), the [`Door`] lets it in, and what takes the processor stands in a [`Line`] that nobody fills alone.
 
 mod api;
 mod archive;
+mod caller;
 mod connection;
+mod door;
+mod guests;
 mod landing;
+mod line;
 mod listen;
 mod metrics;
 mod negotiate;
 mod respond;
 mod route;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +31,9 @@ use arc_swap::ArcSwap;
 
 pub use archive::{Archive, ArchiveError, SessionQuery};
 pub use connection::serve;
-pub use listen::{ListenError, listen};
+pub use door::Door;
+pub use line::Line;
+pub use listen::{ListenError, inherited, listen};
 
 use crate::domain::Clock;
 use crate::projection::Snapshot;
@@ -61,6 +71,10 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Reads the configuration again, where that may be asked for over HTTP.
     pub reload: Option<Arc<dyn Reload>>,
+    /// Who is let in, and how connections are secured.
+    pub door: ArcSwap<Door>,
+    /// For answers that take time to make.
+    pub line: Line,
 }
 
 /// Reads the configuration again.

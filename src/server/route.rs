@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Method, Request, StatusCode};
 
+use super::caller::Caller;
 use super::respond::{self, Answer};
 use super::{About, App, api, landing, metrics};
 
@@ -50,7 +51,21 @@ pub(super) fn listed(about: &About) -> [(&str, &'static str); 5] {
 }
 
 /// Answers one request. Bodies of requests are never read.
-pub(super) async fn answer<B>(app: &Arc<App>, request: &Request<B>) -> Answer {
+pub(super) async fn answer<B>(app: &Arc<App>, request: &Request<B>, caller: Caller) -> Answer {
+    let door = app.door.load_full();
+    let mut answer = match door.admit(request.headers(), caller).await {
+        Ok(()) => admitted(app, request, caller).await,
+        Err(refusal) => refusal,
+    };
+    door.dress(&mut answer);
+    if request.method() == Method::HEAD {
+        // Over HTTP/2 nobody else leaves the body out.
+        respond::without_body(&mut answer);
+    }
+    answer
+}
+
+async fn admitted<B>(app: &Arc<App>, request: &Request<B>, caller: Caller) -> Answer {
     let uri = request.uri();
     if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
         return respond::text(StatusCode::URI_TOO_LONG, "the request target is too long");
@@ -68,14 +83,14 @@ pub(super) async fn answer<B>(app: &Arc<App>, request: &Request<B>) -> Answer {
     match route {
         Route::Reload => reload(app).await,
         Route::Landing => respond::page(StatusCode::OK, landing::page(app)),
-        Route::Metrics => metrics::scrape(app, request.headers()).await,
+        Route::Metrics => metrics::scrape(app, request.headers(), caller).await,
         Route::Healthy => respond::text(StatusCode::OK, "healthy"),
         Route::Ready => match app.health.ready(app.clock.now()) {
             Ok(()) => respond::text(StatusCode::OK, "ready"),
             Err(reason) => respond::text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {reason}")),
         },
-        Route::Sessions => api::sessions(app, uri.query().unwrap_or_default()).await,
-        Route::Session(id) => api::session(app, id).await,
+        Route::Sessions => api::sessions(app, uri.query().unwrap_or_default(), caller).await,
+        Route::Session(id) => api::session(app, id, caller).await,
     }
 }
 

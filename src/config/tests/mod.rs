@@ -5,10 +5,12 @@ mod otlp;
 mod platforms;
 mod problems;
 mod secrets;
+mod web_file;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -188,6 +190,7 @@ fn flags_win_over_the_file() {
     case.overrides = Overrides {
         listen_addresses: vec!["127.0.0.1:2".into(), "[::1]:2".into()],
         telemetry_path: Some("/flag".into()),
+        web_config_file: None,
         storage_path: Some("flag".into()),
     };
     let config = case.config();

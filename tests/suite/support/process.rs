@@ -108,6 +108,8 @@ pub struct Exporter {
     pub folder: Folder,
     pub config: String,
     flags: Vec<String>,
+    /// The web configuration, if it has one: then it is not for `get` to ask.
+    web: Option<String>,
     log: PathBuf,
     program: Option<Program>,
 }
@@ -115,14 +117,23 @@ pub struct Exporter {
 impl Exporter {
     /// Watching one source with this configuration below `sources:`; started at once.
     pub fn start(source: &str) -> Self {
-        let folder = Folder::new();
+        Self::in_folder(Folder::new(), source, None)
+    }
+
+    /// The same in a folder that has a web configuration of this name.
+    pub fn behind(folder: Folder, web: &str, source: &str) -> Self {
+        let web = folder.join(web);
+        Self::in_folder(folder, source, Some(web))
+    }
+
+    fn in_folder(folder: Folder, source: &str, web: Option<String>) -> Self {
         let config = format!(
             "sources:\n{source}\nstorage: {{ path: {} }}\nweb: {{ listen_address: [\"127.0.0.1:0\"], new_series_hold: 0s }}\n",
             folder.join("data")
         );
         let config = folder.write("exporter.yaml", &config);
         let log = folder.path().join("exporter.log");
-        let mut exporter = Self { folder, config, flags: Vec::new(), log, program: None };
+        let mut exporter = Self { folder, config, flags: Vec::new(), web, log, program: None };
         exporter.restart();
         exporter
     }
@@ -142,10 +153,7 @@ impl Exporter {
 
     /// For a simulated platform at `url`.
     pub fn watching(url: &str) -> Self {
-        Self::start(&format!(
-            "  - name: sim\n    platform: hcompany\n    base_url: {url}\n    api_key: hk-simulated\n    poll_interval: 1s\n    \
-             requests_per_second: 500\n    sweep_interval: 60s\n    start: beginning\n"
-        ))
+        Self::start(&source(url))
     }
 
     pub fn restart(&mut self) {
@@ -157,7 +165,11 @@ impl Exporter {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
         let url_file = self.folder.path().join("data/exporter.url");
         let _ = std::fs::remove_file(&url_file);
-        let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
+        let mut args = vec!["serve", "--config.file", &self.config, "--log.level", "trace"];
+        if let Some(web) = &self.web {
+            args.extend(["--web.config.file", web]);
+        }
+        let child = command(&args)
             .args(&self.flags)
             .envs(env.iter().copied())
             .stdout(log.try_clone().expect("a file"))
@@ -168,7 +180,7 @@ impl Exporter {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Ok(url) = std::fs::read_to_string(&url_file)
-                && get(&format!("{url}/-/healthy")).is_some()
+                && (self.web.is_some() || get(&format!("{url}/-/healthy")).is_some())
             {
                 program.url = url;
                 self.program = Some(program);
@@ -203,6 +215,21 @@ impl Exporter {
         get(&format!("{}/metrics", self.url())).expect("metrics always answer")
     }
 
+    /// Looks into its log again and again until this stands there so often.
+    pub fn log_until(&self, text: &str, times: usize) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            let found = log.matches(text).count();
+            assert!(found <= times, "{text:?} stands there {found} times: {log}");
+            if found == times {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "{text:?} stands there {found} times: {log}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Asks again and again until `wanted` is satisfied with the metrics.
     pub fn metrics_until(&self, wanted: impl Fn(&str) -> Result<(), String>) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -215,6 +242,14 @@ impl Exporter {
             }
         }
     }
+}
+
+/// The entry for a simulated platform at `url`.
+pub fn source(url: &str) -> String {
+    format!(
+        "  - name: sim\n    platform: hcompany\n    base_url: {url}\n    api_key: hk-simulated\n    poll_interval: 1s\n    \
+         requests_per_second: 500\n    sweep_interval: 60s\n    start: beginning\n"
+    )
 }
 
 /// The simulator's account.
