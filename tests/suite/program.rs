@@ -72,7 +72,8 @@ fn a_platform_that_is_away_shows_and_comes_back_without_loss() {
     assert!(scraped(&page)["sessions"] > 0, "what is known is still told");
     assert!(get(&format!("{}/-/healthy", exporter.url())).is_some());
     let landing = get(&format!("{}/", exporter.url())).expect("the page answers");
-    assert!(landing.contains("cannot connect") || landing.contains("cut off"), "the page says why");
+    let reasons = ["cannot connect", "connection lost", "cut off"];
+    assert!(reasons.iter().any(|reason| landing.contains(reason)), "the page says why: {landing}");
     gate.open();
     source_is(" 1");
     until_equal(&exporter, &platform.url);
