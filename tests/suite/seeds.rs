@@ -20,7 +20,7 @@ use agent_session_exporter::simulator::{Dialect, Platform, SimulateOptions};
 
 use crate::support::compare;
 use crate::support::counters::{Lasting, fallen, lasting};
-use crate::support::deeds::{assert_whole, comparable, differing, expected, told};
+use crate::support::deeds::{assert_whole, comparable, differing, expected, text, told};
 use crate::support::disk::Trouble;
 use crate::support::rig::{Mood, Rig, SOURCES, Setup};
 use crate::support::scraped_of;
@@ -86,7 +86,6 @@ fn draw(dice: &mut Dice, seed: u64) -> Plan {
             children_share: dice.pick(&[0.0, 0.1, 0.5]),
             interactive_share: dice.pick(&[0.0, 0.15, 0.6]),
             restart_share: dice.pick(&[0.0, 0.1, 0.5]),
-            usage_resets_on_restart: dice.chance(0.3),
             // Longer than anybody is away, so that everything can be read before it is gone.
             delete_after: if deletes { 1800.0 } else { 0.0 },
             fault_rate_429: dice.rate(0.06),
@@ -111,6 +110,7 @@ fn draw(dice: &mut Dice, seed: u64) -> Plan {
             late_rate: dice.rate(0.1),
             missing_generations: dice.rate(0.3),
             event_cap: dice.pick(&[7, 50, 10_000]) as usize,
+            huge_tokens: dice.chance(0.05),
             ..everruns.everruns
         },
         ..everruns
@@ -309,10 +309,9 @@ impl Life {
         }
         if self.rig.traces() {
             let spans = self.rig.spans();
-            let told = told(&spans);
             for (source, truth) in SOURCES.into_iter().zip(&truths) {
-                let of_it = told.iter().filter(|(id, _)| id.starts_with("session_") == (source == "everruns"));
-                let of_it: BTreeMap<_, _> = of_it.map(|(id, deeds)| (id.clone(), deeds.clone())).collect();
+                let of_it = spans.iter().filter(|(_, span)| text(span, "platform") == source);
+                let of_it = told(&of_it.map(|(name, span)| (name.clone(), span.clone())).collect());
                 let (mut of_it, mut wanted) = (comparable(source, of_it), comparable(source, expected(truth)));
                 if self.deletes {
                     // The platform tells of none that it has forgotten, and what was open at the end has no end there.

@@ -210,10 +210,11 @@ impl Read {
                         self.asked = Asked::Otherwise { first, limit: if limit == 1 { 2 } else { 1 } };
                         self.fetch()
                     }
-                    // From the beginning every server gives the same: only what comes next shows what kind it is.
+                    // From the beginning every server gives the same: only what comes next shows what kind it is. Another
+                    // reader may have found out meanwhile that the limit means nothing here.
                     _ => {
-                        let is_known = self.learnt.paging() != Paging::Unknown;
-                        self.take_in(Page { is_end: first.is_none() || (!is_full && is_known), ..page })
+                        let heeds_limits = matches!(self.learnt.paging(), Paging::BySequence | Paging::Forward);
+                        self.take_in(Page { is_end: first.is_none() || (!is_full && heeds_limits), ..page })
                     }
                 }
             }

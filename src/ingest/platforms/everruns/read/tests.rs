@@ -146,6 +146,18 @@ fn that_numbers_are_ignored_is_found_out() {
 }
 
 #[test]
+fn what_another_reader_finds_out_meanwhile_is_not_taken_for_an_end() {
+    let mut reading = reading(0);
+    assert_eq!(reading.begin(), "after_sequence=0&limit=1000");
+    // This server ignores numbers and gives seven events at a time; another session's second page has just shown that.
+    reading.learnt.set_paging(Paging::ById);
+    assert_eq!(reading.answer(200, old(1..=7)), "since_id=e7");
+    assert_eq!(reading.answer(200, old(8..=9)), "since_id=e9");
+    assert_eq!(reading.answer(200, old([])), "well");
+    assert_eq!(reading.told(), "0, 1, 2, 3, 4, 5, 6, 7, 8, end");
+}
+
+#[test]
 fn a_server_that_refuses_numbers_is_asked_by_id() {
     let mut reading = reading(0);
     reading.begin();
