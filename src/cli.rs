@@ -12,6 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_duration;
 
+pub mod manual;
+
+pub use manual::{CompletionsArgs, ManArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   HAI_API_KEY=hk-... agent-session-exporter serve       watch H's EU platform, no file needed
@@ -162,6 +166,10 @@ pub enum Command {
     Rules(RulesArgs),
     /// Write the dashboards for Grafana to a directory
     Dashboards(DashboardsArgs),
+    /// Print what a shell needs to complete the commands and their flags
+    Completions(CompletionsArgs),
+    /// Print the page for man, or write one for each command to a directory
+    Man(ManArgs),
 }
 
 /// `serve`.

@@ -28,7 +28,9 @@ fn the_definition_is_consistent() {
 
 #[test]
 fn help_texts() {
-    for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "dashboards"] {
+    for command in
+        ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "dashboards", "completions", "man"]
+    {
         let name = format!("help_{}", if command.is_empty() { "root" } else { command });
         insta::assert_snapshot!(name, help(command));
     }
@@ -102,6 +104,9 @@ fn nonsense_is_a_usage_error() {
         "sessions --web.url http://h --storage.path d",
         "rules",
         "rules --out d --grafana-url grafana",
+        "completions",
+        "completions csh",
+        "man --out",
         "rules --out d --runbooks-url https://h/{{x}}",
     ] {
         let words = std::iter::once("agent-session-exporter").chain(line.split_whitespace());

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod manual;
 mod query;
 mod serve;
 mod shipped;
@@ -56,6 +57,8 @@ pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
             Command::Show(args) => query::show(args).await,
             Command::Rules(args) => shipped::rules(&args),
             Command::Dashboards(args) => shipped::dashboards(&args),
+            Command::Completions(args) => manual::completions(&args),
+            Command::Man(args) => manual::man(&args),
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.
