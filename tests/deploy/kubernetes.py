@@ -77,6 +77,13 @@ REFUSED = [
 ]
 
 
+def documented():
+    """The values that docs/deployment.md shows."""
+    shown = re.findall(r"```yaml\n(# values\.yaml\n.*?)```", (ROOT / "docs/deployment.md").read_text(), re.S)
+    assert len(shown) == 1, f"the page shows {len(shown)} files of values"
+    return yaml.safe_load(shown[0])
+
+
 def helm(*arguments, values):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
@@ -281,7 +288,7 @@ def main():
         done = helm("template", "agents", str(CHART), values=values)
         assert done.returncode != 0 and re.search(said, done.stderr, re.I), f"{values}: {done.stderr or 'rendered'}"
 
-    for values in [LEAST, USUAL, EVERYTHING]:
+    for values in [LEAST, USUAL, EVERYTHING, documented()]:
         objects = render(values)
         validate(objects)
         consistent(objects)
