@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod healthcheck;
+mod manual;
 mod query;
 mod serve;
 mod shipped;
@@ -70,6 +71,8 @@ pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
             Command::Rules(args) => shipped::rules(&args),
             Command::Dashboards(args) => shipped::dashboards(&args),
             Command::Healthcheck(args) => healthcheck::run(args).await,
+            Command::Completions(args) => manual::completions(&args),
+            Command::Man(args) => manual::man(&args),
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.
