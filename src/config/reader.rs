@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
             Ok(text) => Some(text),
             Err(error) => {
                 let mut message = format!("{}cannot read the file: {error}", file.shown_path());
-                if path.as_os_str() != file.value.as_str() {
+                if error.kind() == io::ErrorKind::NotFound && path.as_os_str() != file.value.as_str() {
                     message.push_str(&format!("; relative paths begin in {}", self.folder.display()));
                 }
                 self.refuse_once(file.place.clone(), message);
