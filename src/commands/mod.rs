@@ -39,6 +39,7 @@ pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// Runs what was typed.
 pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
+    crate::telemetry::keep_panics_discreet();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

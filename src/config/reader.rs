@@ -6,9 +6,16 @@
 use std::io;
 use std::path::Path;
 
+use super::command::CommandError;
 use super::document::{Content, Node};
+use super::exposure::Open;
 use super::interpolate::interpolate;
 use super::problem::{Place, Problem, closest, listed, looks_like_a_name};
+
+/// Runs a command and tells what it printed.
+pub(super) type Commands<'a> = &'a dyn Fn(&[String]) -> Result<String, CommandError>;
+/// Looks whether a file or directory stands open to everybody.
+pub(super) type Looks<'a> = &'a dyn Fn(&Path) -> Option<Open>;
 
 /// What every part of the reading shares: the file's name, the environment, and what was found.
 pub(super) struct Reader<'a> {
@@ -16,7 +23,14 @@ pub(super) struct Reader<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     /// Reads a small text file.
     pub(super) files: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// `None` where no command may be run: then a key that only a command knows stays empty.
+    pub(super) commands: Option<Commands<'a>>,
+    pub(super) looks: Looks<'a>,
     pub(super) problems: Vec<Problem>,
+    /// What works and should not stay so.
+    pub(super) remarks: Vec<Problem>,
+    /// Where the file itself holds a secret.
+    pub(super) literal_secret: Option<Place>,
     /// Every public value with its place, to find a key that was put into one by mistake.
     seen: Vec<(Place, String)>,
 }
@@ -27,7 +41,22 @@ impl<'a> Reader<'a> {
         env: &'a dyn Fn(&str) -> Option<String>,
         files: &'a dyn Fn(&Path) -> io::Result<String>,
     ) -> Self {
-        Self { file, env, files, problems: Vec::new(), seen: Vec::new() }
+        Self {
+            file,
+            env,
+            files,
+            commands: None,
+            looks: &|_| None,
+            problems: Vec::new(),
+            remarks: Vec::new(),
+            literal_secret: None,
+            seen: Vec::new(),
+        }
+    }
+
+    /// The same with ways to commands, where any may be run, and to who may read what.
+    pub(super) fn reaching(self, commands: Option<Commands<'a>>, looks: Looks<'a>) -> Self {
+        Self { commands, looks, ..self }
     }
 
     pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
@@ -39,6 +68,28 @@ impl<'a> Reader<'a> {
         let problem = Problem { place, message: message.into() };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
+        }
+    }
+
+    /// Notes what works and should not stay so, once.
+    pub(super) fn remark(&mut self, place: Place, message: impl Into<String>) {
+        let remark = Problem { place, message: message.into() };
+        if !self.remarks.contains(&remark) {
+            self.remarks.push(remark);
+        }
+    }
+
+    /// Notes a secret that was written out in the file, and not taken from elsewhere.
+    pub(super) fn holds_secret(&mut self, setting: &Setting) {
+        if setting.literal && self.literal_secret.is_none() {
+            self.literal_secret = Some(setting.place.clone());
+        }
+    }
+
+    /// Notes a file with a secret that others may read. It was read: so what names it is a path and no secret.
+    pub(super) fn look_at_secret(&mut self, file: &Setting) {
+        if let Some(open) = (self.looks)(Path::new(&file.value)) {
+            self.remark(file.place.clone(), open.secret(&file.value));
         }
     }
 
@@ -147,6 +198,12 @@ impl<'n> Table<'n> {
     /// Where a key of this mapping would be.
     pub(super) fn place_of(&self, key: &str, reader: &Reader<'_>) -> Place {
         reader.place(self.line, &self.full(key))
+    }
+
+    /// Where a key of this mapping is written, before it is taken.
+    pub(super) fn place_of_written(&self, key: &str, reader: &Reader<'_>) -> Place {
+        let line = self.left.iter().find(|field| field.key == key).map_or(self.line, |field| field.line);
+        reader.place(line, &self.full(key))
     }
 
     /// Takes a scalar. `None` when it is absent or was refused; ask [`Table::has`] first to tell.

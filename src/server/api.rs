@@ -10,6 +10,7 @@ use super::archive::{ArchiveError, SessionQuery};
 use super::respond::{self, Answer};
 use super::{App, Archive};
 use crate::domain::{Status, Timestamp};
+use crate::telemetry::broken_off;
 
 /// Sessions in an answer unless the caller says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -45,12 +46,12 @@ where
             respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
         }
         Ok(Err(error @ ArchiveError::Store(_))) => broken(&error),
-        Err(panicked) => broken(&panicked),
+        Err(panicked) => broken(&broken_off(&panicked)),
     }
 }
 
 /// Details are for the log: they may name files.
-fn broken(error: &dyn std::error::Error) -> Answer {
+fn broken(error: &dyn std::fmt::Display) -> Answer {
     error!(%error, "sessions could not be looked up");
     respond::json_error(StatusCode::INTERNAL_SERVER_ERROR, "the sessions could not be looked up; see the log")
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::{App, route};
+use crate::telemetry::broken_off;
 
 /// Connections per listener. Further ones wait in the system's queue until one closes.
 const MAX_CONNECTIONS: usize = 256;
@@ -41,7 +42,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: CancellationT
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 if let Err(error) = ended {
-                    error!(%error, "a connection ended unexpectedly");
+                    error!(error = broken_off(&error), "a connection ended unexpectedly");
                 }
             }
             accepted = accept(&listener, &slots) => match accepted {

@@ -1,6 +1,7 @@
 //! The configuration from the outside: files in, a [`Config`] or all of its problems out.
 
 mod document;
+mod keys;
 mod otlp;
 mod platforms;
 mod problems;
@@ -189,6 +190,7 @@ fn flags_win_over_the_file() {
         listen_addresses: vec!["127.0.0.1:2".into(), "[::1]:2".into()],
         telemetry_path: Some("/flag".into()),
         storage_path: Some("flag".into()),
+        ..Overrides::default()
     };
     let config = case.config();
     let addresses: Vec<String> = config.web.listen_addresses.iter().map(ToString::to_string).collect();

@@ -63,6 +63,7 @@ fn flags_and_variables_are_named() {
         listen_addresses: vec![":80".into(), "nonsense".into(), "127.0.0.1:80".into()],
         telemetry_path: Some("/".into()),
         storage_path: Some("".into()),
+        ..Overrides::default()
     };
     insta::assert_snapshot!(case.error());
 }
