@@ -18,6 +18,8 @@ mod journal;
 mod kinship;
 mod laws;
 mod outbox;
+mod outgoing;
+mod panics;
 mod program;
 mod push;
 mod push_client;
