@@ -55,6 +55,7 @@ Examples:
 All problems are listed at once, each as `file:line: key: what to change`. Keys and variables are
 resolved, so run it with the environment of the exporter. Then each source is asked: is it reachable,
 is the key accepted, what does it see, how far is its clock off, which filters does it honour.
+What works and should not stay so (a key file that everybody can read) is a warning.
 
 Exit codes:
   0  the file can be used, and every source will work
@@ -251,7 +252,7 @@ pub struct CheckArgs {
     #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
     pub web_config_file: Option<PathBuf>,
 
-    /// Look at the files only, ask no source
+    /// Look at the files only: ask no source, run no api_key_command
     #[arg(long)]
     pub offline: bool,
 }

@@ -25,7 +25,7 @@ use crate::journal::{Journal, JournalError};
 use crate::projection::{LabelPolicy, Snapshot};
 use crate::push::{OwnTraces, Push, PushError, PushTraces};
 use crate::server::{About, App, Door, Line, ListenError};
-use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
+use crate::telemetry::{Health, Instruments, WallClock, broken_off, trace_own_work};
 use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{Shelf, SpanOutbox, StoreObserver};
 
@@ -359,7 +359,7 @@ async fn send_traces(traces: Arc<PushTraces<SpanOutbox>>, stop: CancellationToke
     loop {
         let (sender, until) = (Arc::clone(&traces), stop.clone());
         let Err(error) = tokio::spawn(async move { sender.run(until).await }).await else { return };
-        tracing::error!(%error, "sending of traces broke off by a bug; it starts over");
+        tracing::error!(error = broken_off(&error), "sending of traces broke off by a bug; it starts over");
         instruments.task_restarted(TASK);
         tokio::time::sleep(RESTART_AFTER).await;
     }

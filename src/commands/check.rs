@@ -12,8 +12,12 @@ use crate::telemetry::WallClock;
 use super::{Env, Failed};
 
 pub(super) async fn run(args: CheckArgs, env: Env<'_>) -> Result<(), Failed> {
-    let config = load(Some(&args.config_file), &Overrides::default(), env).map_err(Failed::wrong)?;
+    let overrides = Overrides { without_commands: args.offline, ..Overrides::default() };
+    let config = load(Some(&args.config_file), &overrides, env).map_err(Failed::wrong)?;
     println!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len());
+    for remark in &config.remarks {
+        println!("warning: {remark}");
+    }
     if let Some(path) = &args.web_config_file {
         let (_, web) = WebConfigFile::open(path).map_err(Failed::wrong)?;
         let scheme = if web.tls.is_some() { "HTTPS" } else { "HTTP" };

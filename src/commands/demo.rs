@@ -1,6 +1,7 @@
 //! `demo`: the exporter against two simulated platforms, over real HTTP, with nothing to configure.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ pub(super) async fn run(args: DemoArgs, env: Env<'_>) -> Result<(), Failed> {
         telemetry_path: None,
         web_config_file: None,
         storage_path: Some(folder.path.clone()),
+        ..Overrides::default()
     };
     let file = folder.path.join("demo.yaml");
     let sources: String = stages.iter().map(Stage::source).collect();
@@ -133,8 +135,11 @@ struct Folder {
 
 impl Folder {
     fn new() -> Result<Self, Failed> {
-        let path = std::env::temp_dir().join(format!("agent-session-exporter-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
+        // Anybody may write there: a name that nobody foresees, and a folder that is not somebody else's already.
+        let path = std::env::temp_dir().join(format!("agent-session-exporter-demo-{:016x}", fastrand::u64(..)));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
             .map_err(|error| Failed::running(format!("cannot make {}: {error}; set TMPDIR", path.display())))?;
         Ok(Self { path })
     }

@@ -46,6 +46,7 @@ pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// Runs what was typed.
 pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
+    crate::telemetry::keep_panics_discreet();
     let mut sockets = None;
     if let Command::Serve(args) = &cli.command {
         sockets = match serve::inherited(args) {

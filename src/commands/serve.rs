@@ -23,11 +23,13 @@ pub(super) async fn run(args: ServeArgs, sockets: Option<Vec<TcpListener>>, env:
         telemetry_path: args.telemetry_path,
         web_config_file: args.web_config_file,
         storage_path: args.storage_path,
+        ..Overrides::default()
     };
     let read = || load(args.config_file.as_deref(), &overrides, env);
     let config = read().map_err(Failed::wrong)?;
     let shutdown = until_signal()?;
     let mut reloads = Reloads::new(&read);
+    reloads.tell(&config.remarks);
     if args.config_watch {
         reloads = reloads.watching(&config.files);
     }

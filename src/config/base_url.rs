@@ -1,6 +1,7 @@
 //! The address of a platform's API: http or https, a host, and perhaps a path in front of every call.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::Uri;
 
@@ -63,6 +64,14 @@ impl BaseUrl {
         }
     }
 
+    /// Whether what is sent there leaves this machine without TLS.
+    pub fn is_in_the_clear(&self) -> bool {
+        let host = self.host();
+        let is_local_name = host == "localhost" || host.ends_with(".localhost");
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        self.0.starts_with("http://") && !is_local_name && !address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// The URL, without a slash at the end.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -114,6 +123,26 @@ mod tests {
         ] {
             let error = BaseUrl::parse(wrong).expect_err(wrong);
             assert!(!error.contains("hk-secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_stays_on_the_machine_or_is_secured_is_not_in_the_clear() {
+        for (url, in_the_clear) in [
+            ("https://agp.eu.hcompany.ai", false),
+            ("http://agp.eu.hcompany.ai", true),
+            ("http://everruns.internal:9000/api", true),
+            ("http://10.0.0.7", true),
+            ("http://[fd00::7]:80/", true),
+            ("http://0.0.0.0:80", true),
+            ("http://localhost.example", true),
+            ("http://127.0.0.1.example", true),
+            ("http://localhost:8080", false),
+            ("http://api.localhost", false),
+            ("http://127.9.0.1:8080/x", false),
+            ("http://[::1]:8080", false),
+        ] {
+            assert_eq!(BaseUrl::parse(url).unwrap().is_in_the_clear(), in_the_clear, "{url}");
         }
     }
 

@@ -3,12 +3,14 @@
 //! The way is `document` (YAML as a tree with lines) to `reader` (keys taken out one by one, every
 //! problem noted) to the types below, which cannot hold anything invalid. [`load`] walks it. Three
 //! promises are kept on the way: all problems are reported at once, each with its place and remedy;
-//! no message and no `Debug` output contains a key; and files and environment are read nowhere else.
+//! no message and no `Debug` output contains a key; and nowhere else are files and environment read and commands run.
 
 mod agents;
 mod base_url;
+mod command;
 mod document;
 mod duration;
+mod exposure;
 mod http_file;
 mod interpolate;
 mod listen;
@@ -53,6 +55,8 @@ pub struct Config {
     pub otlp: Option<OtlpConfig>,
     /// Every file that it was read from: the configuration itself, keys, certificates.
     pub files: BTreeSet<PathBuf>,
+    /// What works and should not stay so, for the operator to read.
+    pub remarks: Vec<Problem>,
 }
 
 /// What the command line says over the file; empty and `None` mean that it says nothing.
@@ -66,4 +70,6 @@ pub struct Overrides {
     pub web_config_file: Option<PathBuf>,
     /// `--storage.path`.
     pub storage_path: Option<PathBuf>,
+    /// `--offline`: no command is run, and what only a command knows stays empty.
+    pub without_commands: bool,
 }

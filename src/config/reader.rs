@@ -6,9 +6,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::command::CommandError;
 use super::document::{Content, Node};
+use super::exposure::Open;
 use super::interpolate::interpolate;
 use super::problem::{Place, Problem, closest, listed, looks_like_a_name, looks_like_a_path};
+
+/// Runs a command and tells what it printed.
+pub(super) type Commands<'a> = &'a dyn Fn(&[String]) -> Result<String, CommandError>;
+/// Looks whether a file or directory stands open to everybody.
+pub(super) type Looks<'a> = &'a dyn Fn(&Path) -> Option<Open>;
 
 /// What every part of the reading shares: the file's name, the environment, and what was found.
 pub(super) struct Reader<'a> {
@@ -20,7 +27,14 @@ pub(super) struct Reader<'a> {
     pub(super) files: &'a dyn Fn(&Path) -> io::Result<String>,
     /// Where files are that are named by a relative path.
     folder: PathBuf,
+    /// `None` where no command may be run: then a key that only a command knows stays empty.
+    pub(super) commands: Option<Commands<'a>>,
+    pub(super) looks: Looks<'a>,
     pub(super) problems: Vec<Problem>,
+    /// What works and should not stay so.
+    pub(super) remarks: Vec<Problem>,
+    /// Where the file itself holds a secret.
+    pub(super) literal_secret: Option<Place>,
     /// Every public value with its place, to find a key that was put into one by mistake.
     seen: Vec<(Place, String)>,
 }
@@ -31,8 +45,19 @@ impl<'a> Reader<'a> {
         env: &'a dyn Fn(&str) -> Option<String>,
         files: &'a dyn Fn(&Path) -> io::Result<String>,
     ) -> Self {
-        let folder = PathBuf::new();
-        Self { file, env, has_variables: true, files, folder, problems: Vec::new(), seen: Vec::new() }
+        Self {
+            file,
+            env,
+            has_variables: true,
+            files,
+            folder: PathBuf::new(),
+            commands: None,
+            looks: &|_| None,
+            problems: Vec::new(),
+            remarks: Vec::new(),
+            literal_secret: None,
+            seen: Vec::new(),
+        }
     }
 
     /// Of a file in which nothing comes from the environment, and whose paths begin where it is.
@@ -40,6 +65,11 @@ impl<'a> Reader<'a> {
         let folder = file.parent().map(Path::to_owned).unwrap_or_default();
         let reader = Self::new(file.display().to_string(), &|_| None, files);
         Self { has_variables: false, folder, ..reader }
+    }
+
+    /// The same with ways to commands, where any may be run, and to who may read what.
+    pub(super) fn reaching(self, commands: Option<Commands<'a>>, looks: Looks<'a>) -> Self {
+        Self { commands, looks, ..self }
     }
 
     pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
@@ -51,6 +81,28 @@ impl<'a> Reader<'a> {
         let problem = Problem { place, message: message.into() };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
+        }
+    }
+
+    /// Notes what works and should not stay so, once.
+    pub(super) fn remark(&mut self, place: Place, message: impl Into<String>) {
+        let remark = Problem { place, message: message.into() };
+        if !self.remarks.contains(&remark) {
+            self.remarks.push(remark);
+        }
+    }
+
+    /// Notes a secret that was written out in the file, and not taken from elsewhere.
+    pub(super) fn holds_secret(&mut self, setting: &Setting) {
+        if setting.literal && self.literal_secret.is_none() {
+            self.literal_secret = Some(setting.place.clone());
+        }
+    }
+
+    /// Notes a file with a secret that others may read. It was read: so what names it is a path and no secret.
+    pub(super) fn look_at_secret(&mut self, file: &Setting) {
+        if let Some(open) = (self.looks)(&self.folder.join(&file.value)) {
+            self.remark(file.place.clone(), open.secret(&file.value));
         }
     }
 

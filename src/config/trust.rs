@@ -23,6 +23,7 @@ pub(super) fn read(
         (Some(certificate), Some(key)) => {
             let texts = (reader.read_file(&certificate), reader.read_file(&key));
             if let (Some(chain), Some(secret)) = texts {
+                reader.look_at_secret(&key);
                 match trust.clone().identified_by(&chain, &secret) {
                     Ok(it) => trust = it,
                     Err(error) => {

@@ -22,6 +22,8 @@ mod record;
 mod retention;
 mod tables;
 
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -43,6 +45,10 @@ use tables::{FOLD_VERSION, FORMAT_VERSION, LOG, META};
 
 /// The file's name below the storage path.
 pub const FILE_NAME: &str = "journal.redb";
+
+/// For the exporter's user alone.
+const OWN_FOLDER: u32 = 0o700;
+const OWN_FILE: u32 = 0o600;
 
 /// Memory for pages of the file; the working set is a few megabytes.
 const CACHE_BYTES: usize = 8 << 20;
@@ -142,8 +148,10 @@ struct Store {
 impl Journal {
     /// Opens the journal in `folder`, making both where they do not exist.
     pub fn open(folder: &Path, policy: LabelPolicy) -> Result<Self, JournalError> {
-        std::fs::create_dir_all(folder).map_err(|source| JournalError::Folder { path: folder.to_owned(), source })?;
+        make_own(folder).map_err(|source| JournalError::Folder { path: folder.to_owned(), source })?;
         let path = folder.join(FILE_NAME);
+        // Before the store makes it with the rights that new files have. What is wrong with it the store will say.
+        let _ = OpenOptions::new().create(true).append(true).mode(OWN_FILE).open(&path);
         let file = path.clone();
         let journal = Self::with(Box::new(move || builder().create(&file)), path, policy)?;
         keep_to_ourselves(&journal.path);
@@ -274,14 +282,21 @@ impl Journal {
     }
 }
 
+/// Makes a folder for this user alone, where there is none; the folders above it are as folders usually are.
+fn make_own(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    DirBuilder::new().mode(OWN_FOLDER).create(folder)
+}
+
 /// The store holds no content, but who worked when is nobody else's business either. A file system without such
 /// permissions is not worth failing for.
 fn keep_to_ourselves(path: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
-    }
+    let _ = std::fs::set_permissions(path, Permissions::from_mode(OWN_FILE));
 }
 
 fn builder() -> Builder {

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::RuntimeError;
 use super::sources::Difference;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problem};
 use crate::server::Reload;
 
 /// How often files are looked at. By their content, as neither times nor notifications can be trusted on all file
@@ -78,13 +78,14 @@ pub struct Reloads<'a> {
     handle: ReloadHandle,
     served: bool,
     watch: Option<Watch>,
+    told: Vec<Problem>,
 }
 
 impl<'a> Reloads<'a> {
     /// Reads the configuration by `load` when asked by a handle.
     pub fn new(load: Load<'a>) -> Self {
         let (sender, requests) = mpsc::channel(QUEUE);
-        Self { load, requests, handle: ReloadHandle { requests: sender }, served: false, watch: None }
+        Self { load, requests, handle: ReloadHandle { requests: sender }, served: false, watch: None, told: Vec::new() }
     }
 
     /// Also when asked over HTTP.
@@ -97,6 +98,16 @@ impl<'a> Reloads<'a> {
     #[must_use]
     pub fn watching(self, files: &BTreeSet<PathBuf>) -> Self {
         Self { watch: Some(Watch::new(files)), ..self }
+    }
+
+    /// Logs what a configuration should not stay like, each once.
+    pub fn tell(&mut self, remarks: &[Problem]) {
+        for remark in remarks {
+            if !self.told.contains(remark) {
+                tracing::warn!("{remark}");
+                self.told.push(remark.clone());
+            }
+        }
     }
 
     /// By which it is asked.
@@ -126,6 +137,7 @@ impl<'a> Reloads<'a> {
         if let Some(watch) = &mut self.watch {
             watch.look_at(&config.files);
         }
+        self.tell(&config.remarks);
         let differing = running.differing(&config);
         if differing.is_empty() { Ok(config) } else { Err(ReloadError::NeedsRestart(differing)) }
     }
@@ -161,7 +173,7 @@ impl Fixed {
     /// The keys that this one has otherwise.
     fn differing(&self, other: &Config) -> Vec<&'static str> {
         // Taken apart, so that a new section is not forgotten.
-        let Config { sources: _, storage, web, labels, otlp, files: _ } = &self.0;
+        let Config { sources: _, storage, web, labels, otlp, files: _, remarks: _ } = &self.0;
         let sections = [
             ("storage", *storage == other.storage),
             ("web", *web == other.web),

@@ -21,7 +21,7 @@ use crate::ingest::poller::{Pass, Poller};
 use crate::ingest::schedule::Rhythm;
 use crate::ingest::transport::Http;
 use crate::projection::{Origin, SourceRecord};
-use crate::telemetry::{Health, Instruments};
+use crate::telemetry::{Health, Instruments, broken_off};
 use crate::witness::{EngineLedger, SourceWitness};
 
 /// How often limits are asked for.
@@ -80,7 +80,7 @@ impl Sources {
         };
         let name = self.watched.remove(&id).map_or_else(String::new, |watched| watched.config.name);
         let pass = over.map(|(_, pass)| pass).unwrap_or_else(|error| {
-            tracing::error!(source = name, %error, "a source's supervisor has failed");
+            tracing::error!(source = name, error = broken_off(&error), "a source's supervisor has failed");
             Pass { discovered: false, failures: 1 }
         });
         Some((name, pass))
@@ -261,7 +261,11 @@ impl PreparedSource {
             match tokio::spawn(polling).await {
                 Ok(pass) => return pass,
                 Err(error) => {
-                    tracing::error!(source = name, %error, "polling broke off by a bug; it starts over");
+                    tracing::error!(
+                        source = name,
+                        error = broken_off(&error),
+                        "polling broke off by a bug; it starts over"
+                    );
                     self.part.wiring.instruments.task_restarted(&task);
                     self.part.wiring.health.cycle_failed(&name, "polling broke off and starts over");
                     if self.part.wiring.once {

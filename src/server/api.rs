@@ -11,6 +11,7 @@ use super::caller::Caller;
 use super::respond::{self, Answer};
 use super::{App, Archive};
 use crate::domain::{Status, Timestamp};
+use crate::telemetry::broken_off;
 
 /// Sessions in an answer unless the caller says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -46,7 +47,7 @@ where
     });
     let (found, place) = match looked.await {
         Ok(looked) => looked,
-        Err(panicked) => return broken(&panicked),
+        Err(panicked) => return broken(&broken_off(&panicked)),
     };
     match found {
         Ok(Some(body)) => respond::held(respond::json(StatusCode::OK, body), place),
@@ -57,7 +58,7 @@ where
 }
 
 /// Details are for the log: they may name files.
-fn broken(error: &dyn std::error::Error) -> Answer {
+fn broken(error: &dyn std::fmt::Display) -> Answer {
     error!(%error, "sessions could not be looked up");
     respond::json_error(StatusCode::INTERNAL_SERVER_ERROR, "the sessions could not be looked up; see the log")
 }

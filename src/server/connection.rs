@@ -25,6 +25,7 @@ use super::caller::Caller;
 use super::guests::{Guest, Guests};
 use super::respond::{self, Answer};
 use super::{App, route};
+use crate::telemetry::broken_off;
 
 /// Connections per listener. For a further one the guest that keeps us waiting longest has to go.
 const MAX_CONNECTIONS: usize = 256;
@@ -62,7 +63,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: CancellationT
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 if let Err(error) = ended {
-                    error!(%error, "a connection ended unexpectedly");
+                    error!(error = broken_off(&error), "a connection ended unexpectedly");
                 }
             }
             seat = guests.seat(), if next.is_some() => {

@@ -13,6 +13,7 @@ use tracing::error;
 use super::caller::Caller;
 use super::respond::{self, Answer};
 use super::{App, negotiate};
+use crate::telemetry::broken_off;
 use crate::views::prometheus::Format;
 
 /// Shorter bodies fit into one packet as they are.
@@ -31,7 +32,7 @@ pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap, caller: Caller) 
     let (body, is_gzip, place) = match rendered.await {
         Ok(rendered) => rendered,
         Err(error) => {
-            error!(%error, "a scrape could not be rendered");
+            error!(error = broken_off(&error), "a scrape could not be rendered");
             return respond::text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered; see the log");
         }
     };

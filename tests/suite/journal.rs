@@ -1,5 +1,7 @@
 //! The journal as a file: who may open it, what it does with files that are none of its own, and what retention keeps.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use agent_session_exporter::domain::{DISCOVERED, Event, Fact, Item, Mark, SourceIx, Span, Status, Timestamp};
@@ -53,6 +55,23 @@ fn numbers(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     numbers
+}
+
+#[test]
+fn folder_and_file_are_made_for_this_user_alone() {
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let put = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = folder.path().join("above/store");
+    drop(Journal::open(&made, policy()).expect("a writable folder"));
+    assert_eq!((mode(&made), mode(&made.join(FILE_NAME))), (0o700, 0o600));
+    assert_eq!(mode(&folder.path().join("above")) & 0o700, 0o700, "what is above is not the store's");
+
+    // A folder that is there is somebody's decision, a file is ours.
+    put(&made, 0o755);
+    put(&made.join(FILE_NAME), 0o644);
+    drop(Journal::open(&made, policy()).expect("a writable folder"));
+    assert_eq!((mode(&made), mode(&made.join(FILE_NAME))), (0o755, 0o600));
 }
 
 fn loaded(folder: &Path) -> State {

@@ -19,6 +19,8 @@ mod journal;
 mod kinship;
 mod laws;
 mod outbox;
+mod outgoing;
+mod panics;
 mod platform_faults;
 mod program;
 mod push;

@@ -29,10 +29,13 @@ pub(super) fn resolve(
             false => format!("{url}{}", variables.path),
         }),
         OtlpProtocol::Grpc => {
-            let insecure = from(variables.insecure, reader, yes_or_no).unwrap_or(false);
+            // What the file says is secured stays so, whatever somebody has put into the environment.
+            let is_variable = matches!(endpoint.place, Place::Outside(_));
+            let insecure = is_variable && from(variables.insecure, reader, yes_or_no).unwrap_or(false);
             over_grpc(&endpoint.value, insecure)
         }
     };
+    let place = endpoint.place.clone();
     let url = match url {
         Ok(url) => Some(url),
         Err(message) => {
@@ -44,6 +47,13 @@ pub(super) fn resolve(
     let headers = signal.headers.as_ref().or(general.headers.as_ref()).cloned();
     let headers = headers.unwrap_or_else(|| headers_from(variables.headers, reader));
     refuse_binary(protocol, &headers, signal, general, variables, reader);
+    if let Some(url) = &url
+        && !headers.is_empty()
+        && BaseUrl::parse(url).is_ok_and(|url| url.is_in_the_clear())
+    {
+        let message = "over http:// headers go to another machine in the clear, write https:// if the collector can";
+        reader.remark(place, message);
+    }
     let timeout = signal.timeout.or(general.timeout);
     let timeout: Option<Duration> = timeout.or_else(|| from(variables.timeout, reader, text::milliseconds));
     let gzip = signal.gzip.or(general.gzip).or_else(|| from(variables.compression, reader, compression));

@@ -45,8 +45,10 @@ impl Said {
         self.protocol = table.value("protocol", reader, protocol);
         let place = table.place_of("headers", reader);
         let written = table.list("headers", reader);
+        written.iter().flatten().for_each(|header| reader.holds_secret(header));
         let filed = table.setting("headers_file", reader).and_then(|file| {
             let text = reader.read_file(&file)?;
+            reader.look_at_secret(&file);
             Some(lines(&file, &text))
         });
         if written.is_some() || filed.is_some() {

@@ -1,6 +1,7 @@
 //! The configuration from the outside: files in, a [`Config`] or all of its problems out.
 
 mod document;
+mod keys;
 mod otlp;
 mod platforms;
 mod problems;
@@ -192,6 +193,7 @@ fn flags_win_over_the_file() {
         telemetry_path: Some("/flag".into()),
         web_config_file: None,
         storage_path: Some("flag".into()),
+        ..Overrides::default()
     };
     let config = case.config();
     let addresses: Vec<String> = config.web.listen_addresses.iter().map(ToString::to_string).collect();

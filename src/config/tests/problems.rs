@@ -64,6 +64,7 @@ fn flags_and_variables_are_named() {
         telemetry_path: Some("/".into()),
         web_config_file: None,
         storage_path: Some("".into()),
+        ..Overrides::default()
     };
     insta::assert_snapshot!(case.error());
 }

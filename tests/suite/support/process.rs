@@ -145,6 +145,11 @@ impl Exporter {
         self.restart();
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.program.as_ref().expect("it is running").child.id()
+    }
+
     /// What `kill -HUP` does.
     pub fn hang_up(&self) {
         let pid = self.program.as_ref().expect("it is running").child.id().to_string();
