@@ -83,11 +83,11 @@ fn one_way_to_a_key_is_enough() {
     let with = |more: &str| case(&format!("[cat, '${{DIR}}/key']\n  {more}")).error();
     assert_eq!(
         with("api_key: hk-1"),
-        "exporter.yaml:2: sources[0].api_key: both api_key and api_key_command are given, keep one"
+        "exporter.yaml:4: sources[0].api_key: both api_key and api_key_command are given, keep one"
     );
     assert_eq!(
         with("api_key: hk-1\n  api_key_file: /etc/key"),
-        "exporter.yaml:2: sources[0].api_key: api_key, api_key_file, api_key_command are given, keep one"
+        "exporter.yaml:4: sources[0].api_key: api_key, api_key_file, api_key_command are given, keep one"
     );
 }
 
