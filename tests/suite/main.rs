@@ -15,6 +15,7 @@ mod everruns_laws;
 mod everruns_recorded;
 mod jobs;
 mod journal;
+mod kills;
 mod kinship;
 mod laws;
 mod outbox;
