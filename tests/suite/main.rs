@@ -16,6 +16,7 @@ mod everruns_recorded;
 mod handshakes;
 mod jobs;
 mod journal;
+mod kills;
 mod kinship;
 mod laws;
 mod outbox;

@@ -5,7 +5,6 @@
 //! `SEEDS=4000` draws so many lives instead of a few, `SEED=17` lives one again, `SEED=17 SEEDS=4000` begins there. The
 //! seeds in `seeds.txt` failed once, and are lived always.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -14,7 +13,7 @@ use std::time::Duration;
 use agent_session_exporter::domain::Span as Stretch;
 use agent_session_exporter::engine::Keep;
 use agent_session_exporter::ingest::schedule::Rhythm;
-use agent_session_exporter::projection::{LabelPolicy, Metric, Snapshot};
+use agent_session_exporter::projection::LabelPolicy;
 use agent_session_exporter::simulator::everruns::EverrunsOptions;
 use agent_session_exporter::simulator::{Dialect, Platform, SimulateOptions};
 
@@ -23,7 +22,7 @@ use crate::support::counters::{Lasting, fallen, lasting};
 use crate::support::deeds::{assert_whole, comparable, differing, expected, text, told};
 use crate::support::disk::Trouble;
 use crate::support::rig::{Mood, Rig, SOURCES, Setup};
-use crate::support::scraped_of;
+use crate::support::{scraped_of, totals};
 
 /// Lives in `cargo test`.
 const FEW: u64 = 24;
@@ -336,20 +335,6 @@ impl Life {
         let refolded = self.rig.journal().refold().expect("a sound journal");
         assert_eq!(totals(&refolded.state.snapshot()), totals(&self.rig.snapshot()), "folded anew, and as shown");
     }
-}
-
-/// Every stored number that is not zero.
-fn totals(snapshot: &Snapshot) -> BTreeMap<String, Vec<u64>> {
-    let mut totals = BTreeMap::new();
-    for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
-        let family = snapshot.family(metric).expect("every metric has a family");
-        for (index, head) in family.heads().iter().enumerate() {
-            if family.values(index).iter().any(|value| *value > 0) {
-                totals.insert(format!("{metric:?} {:?}", head.key), family.values(index).to_vec());
-            }
-        }
-    }
-    totals
 }
 
 /// Lives it, and says what happened in it if it goes wrong.

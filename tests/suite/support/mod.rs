@@ -21,7 +21,7 @@ pub mod received;
 pub mod rig;
 pub mod running;
 
-pub use account::{compare, differences, scraped, scraped_of};
+pub use account::{compare, differences, scraped, scraped_of, totals};
 pub use authority::Authority;
 pub use bench_of_one::{Bench, with_faults};
 pub use collector::{Behave, Collector};

@@ -167,9 +167,14 @@ impl Exporter {
 
     /// The same with these variables in its environment.
     pub fn restart_in(&mut self, env: &[(&str, &str)]) {
+        self.spawn(env);
+        self.until_up();
+    }
+
+    /// Starts it, and does not wait until it answers.
+    pub fn spawn(&mut self, env: &[(&str, &str)]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
-        let url_file = self.folder.path().join("data/exporter.url");
-        let _ = std::fs::remove_file(&url_file);
+        let _ = std::fs::remove_file(self.url_file());
         let mut args = vec!["serve", "--config.file", &self.config, "--log.level", "trace"];
         if let Some(web) = &self.web {
             args.extend(["--web.config.file", web]);
@@ -181,14 +186,23 @@ impl Exporter {
             .stderr(log)
             .spawn()
             .expect("the program starts");
-        let mut program = Program { child, url: String::new() };
+        self.program = Some(Program { child, url: String::new() });
+    }
+
+    fn url_file(&self) -> PathBuf {
+        self.folder.path().join("data/exporter.url")
+    }
+
+    /// Waits until it answers.
+    pub fn until_up(&mut self) {
+        let url_file = self.url_file();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
+            let program = self.program.as_mut().expect("it was started");
             if let Ok(url) = std::fs::read_to_string(&url_file)
                 && (self.web.is_some() || get(&format!("{url}/-/healthy")).is_some())
             {
                 program.url = url;
-                self.program = Some(program);
                 return;
             }
             if let Some(status) = program.child.try_wait().expect("it is our child") {

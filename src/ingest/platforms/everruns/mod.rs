@@ -109,7 +109,12 @@ struct Learnt {
     homes: Mutex<Homes>,
     /// Where the walk through the older part of a long list goes on.
     rolling: AtomicU64,
+    /// The positions at which the readings of sessions broke off for want of a whole answer.
+    broke_off: Mutex<HashMap<SessionId, u64>>,
 }
+
+/// So many are remembered: with more it is the platform that breaks off, and not any one page.
+const MOST_BROKEN_OFF: usize = 1000;
 
 impl Default for Learnt {
     fn default() -> Self {
@@ -122,6 +127,7 @@ impl Default for Learnt {
             agents: Mutex::default(),
             homes: Mutex::default(),
             rolling: AtomicU64::new(0),
+            broke_off: Mutex::default(),
         }
     }
 }
@@ -195,6 +201,19 @@ impl Learnt {
 
     fn set_paging(&self, paging: Paging) {
         self.paging.store(paging as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the reading of a session broke off at this position before, and has now done so again.
+    fn breaks_off_again(&self, id: &SessionId, cursor: u64) -> bool {
+        let mut broke_off = locked(&self.broke_off);
+        if broke_off.len() >= MOST_BROKEN_OFF {
+            broke_off.clear();
+        }
+        broke_off.insert(id.clone(), cursor) == Some(cursor)
+    }
+
+    fn went_on(&self, id: &SessionId) {
+        locked(&self.broke_off).remove(id);
     }
 
     fn events_limit(&self) -> u32 {

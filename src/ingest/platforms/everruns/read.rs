@@ -338,6 +338,7 @@ impl Read {
         }
         self.gave_up = false;
         self.spare_generation = false;
+        self.learnt.went_on(&self.id);
         self.grow(bytes, page.len());
         let mut items = Vec::new();
         if !page.is_empty() {
@@ -410,6 +411,11 @@ impl Read {
                 self.limit = (limit / 4).max(1);
                 self.learnt.set_events_limit(self.limit);
                 self.ask()
+            }
+            // What else can be done costs something. Answers may break off by chance; at the same place in a
+            // second reading it is no chance.
+            _ if !matches!(failure, Failure::TooLarge(_)) && !self.learnt.breaks_off_again(&self.id, self.cursor) => {
+                Output::Done(Finish::Failed(failure))
             }
             Asked::Otherwise { limit: 2, .. } => {
                 // Two are too many: what a limit takes shows without one, too.

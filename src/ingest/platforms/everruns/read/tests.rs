@@ -158,6 +158,31 @@ fn what_another_reader_finds_out_meanwhile_is_not_taken_for_an_end() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_by_chance_costs_nothing() {
+    let due = Due { bookmark: Some("e5".into()), ..Due::new(SessionId::new("s"), 5) };
+    let mut first = reading_with(due.clone(), false);
+    first.learnt.set_paging(Paging::ById);
+    let again = |learnt: &Arc<Learnt>| Reading {
+        job: Read::new(&due, Arc::clone(learnt), false),
+        learnt: Arc::clone(learnt),
+        committed: Vec::new(),
+    };
+    let cut = || Input::Failed(Failure::Transport(CUT));
+    assert_eq!(first.begin(), "since_id=e5");
+    assert_eq!(first.go(cut()), format!("Done(Failed(Transport({CUT:?})))"));
+    // It was read on after that: what breaks off next is another chance.
+    let mut second = again(&first.learnt);
+    second.begin();
+    assert_eq!(second.answer(200, old(6..=9)), "since_id=e9");
+    let mut third = again(&first.learnt);
+    third.begin();
+    assert_eq!(third.go(cut()), format!("Done(Failed(Transport({CUT:?})))"));
+    let mut fourth = again(&first.learnt);
+    fourth.begin();
+    assert_eq!(fourth.go(cut()), "since_id=e5&exclude=llm.generation", "twice at the same place");
+}
+
+#[test]
 fn a_server_that_refuses_numbers_is_asked_by_id() {
     let mut reading = reading(0);
     reading.begin();
