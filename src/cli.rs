@@ -11,6 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_duration;
 
+mod store;
+
+pub use store::{InspectArgs, StoreArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   HAI_API_KEY=hk-... agent-session-exporter serve       watch H's EU platform, no file needed
@@ -145,6 +149,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Write the alerts for Prometheus, and a runbook for each, to a directory
     Rules(RulesArgs),
+    /// Show what is in a store: sizes, sessions, how far everything was read
+    Inspect(InspectArgs),
 }
 
 /// `serve`.
@@ -390,7 +396,7 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules"] {
+        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "inspect"] {
             let name = format!("help_{}", if command.is_empty() { "root" } else { command });
             insta::assert_snapshot!(name, help(command));
         }

@@ -2,16 +2,21 @@
 
 mod check;
 mod demo;
+mod inspect;
 mod query;
 mod rules;
 mod serve;
 mod simulate;
+mod table;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
+use crate::journal::{Journal, JournalError};
+use crate::projection::LabelPolicy;
 
 /// Failed while running.
 const FAILED: u8 = 1;
@@ -52,6 +57,7 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Sessions(args) => query::sessions(args).await,
             Command::Show(args) => query::show(args).await,
             Command::Rules(args) => rules::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.
@@ -62,6 +68,23 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             eprintln!("error: {}", failed.message);
             ExitCode::from(failed.code)
         }
+    }
+}
+
+/// The store in this folder, which stays as it is.
+fn open_to_read(folder: &Path) -> Result<Journal, Failed> {
+    Journal::read_only(folder, LabelPolicy::default()).map_err(unusable)
+}
+
+/// Why a command cannot have a store to itself.
+fn unusable(error: JournalError) -> Failed {
+    match error {
+        JournalError::InUse { path } => Failed::running(format!(
+            "{} is in use, probably by a running exporter: stop that one and try again; when it is started again it goes \
+             on where it stopped",
+            path.display()
+        )),
+        error => Failed::running(error),
     }
 }
 

@@ -15,9 +15,7 @@ use crate::runtime::URL_FILE;
 use crate::telemetry::WallClock;
 
 use super::Failed;
-use table::Table;
-
-mod table;
+use super::table::{self, Table};
 
 const DEFAULT_URL: &str = "http://127.0.0.1:17377";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +35,7 @@ fn who(args: &QueryArgs) -> Result<Who, Failed> {
     let Some(folder) = &args.storage_path else {
         return Ok(Who::Exporter(DEFAULT_URL.to_owned()));
     };
-    match Journal::open_existing(folder, LabelPolicy::default()) {
+    match Journal::read_only(folder, LabelPolicy::default()) {
         Ok(journal) => Ok(Who::Store(Box::new(Archive::new(journal)))),
         // An exporter has it open: then that one answers, and says where it listens.
         Err(error @ JournalError::InUse { .. }) => running_on(folder)

@@ -3,7 +3,7 @@
 use redb::ReadableTable;
 
 use super::record::decode_series;
-use super::tables::{FOLD_VERSION, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
+use super::tables::{FOLD, FOLD_VERSION, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
 use super::{Journal, JournalError};
 use crate::domain::{SessionNo, SourceIx, Timestamp};
 use crate::projection::{Families, Outbox, Session, SessionHead, SourceRecord, State};
@@ -11,7 +11,7 @@ use crate::projection::{Families, Outbox, Session, SessionHead, SourceRecord, St
 impl Journal {
     /// The state as of the last commit. Totals of an older fold are folded anew from the log first.
     pub fn load(&self, now: Timestamp) -> Result<State, JournalError> {
-        if self.meta("fold")?.is_some_and(|fold| fold != FOLD_VERSION) {
+        if self.meta(FOLD)? != Some(FOLD_VERSION) {
             self.rebuild()?;
         }
         let transaction = self.begin_read()?;

@@ -3,7 +3,7 @@
 use redb::ReadableTable;
 
 use super::record::{decode_entry, decode_series, encode_series};
-use super::tables::{BASE, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
+use super::tables::{BASE, FOLD, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
 use crate::domain::SessionNo;
 use crate::projection::{Entry, Families, LabelPolicy, Metric, Session, SessionHead, SourceRecord, State};
@@ -74,7 +74,7 @@ impl Journal {
         let transaction = self.begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
-            meta.insert("fold", FOLD_VERSION)?;
+            meta.insert(FOLD, FOLD_VERSION)?;
             let mut table = transaction.open_table(SERIES)?;
             let mut buffer = Vec::new();
             for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {

@@ -1,0 +1,44 @@
+//! The commands that look after a store: what they take, and the texts that teach them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter inspect --storage.path /var/lib/agent-sessions
+  agent-session-exporter inspect --json
+
+Counts and times only: no content, no names of agents, no ids of sessions. The store is only read.
+
+Exit codes:
+  0  shown
+  1  the store could not be read, or an exporter is running on it
+  2  the command line is wrong";
+
+/// Which store is meant.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Directory of the store; only while no exporter is running on it
+    #[arg(
+        long = "storage.path",
+        value_name = "DIR",
+        default_value = "./data",
+        env = "ASE_STORAGE_PATH",
+        hide_env_values = true
+    )]
+    pub storage_path: PathBuf,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub struct InspectArgs {
+    /// JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
