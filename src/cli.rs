@@ -13,7 +13,7 @@ use crate::config::parse_duration;
 
 mod store;
 
-pub use store::{InspectArgs, StoreArgs};
+pub use store::{InspectArgs, StoreArgs, VerifyArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -151,6 +151,8 @@ pub enum Command {
     Rules(RulesArgs),
     /// Show what is in a store: sizes, sessions, how far everything was read
     Inspect(InspectArgs),
+    /// Fold everything in a store again and compare it with what is stored
+    Verify(VerifyArgs),
 }
 
 /// `serve`.
@@ -396,7 +398,7 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "inspect"] {
+        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "inspect", "verify"] {
             let name = format!("help_{}", if command.is_empty() { "root" } else { command });
             insta::assert_snapshot!(name, help(command));
         }

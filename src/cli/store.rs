@@ -16,6 +16,20 @@ Exit codes:
   1  the store could not be read, or an exporter is running on it
   2  the command line is wrong";
 
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter verify --storage.path /var/lib/agent-sessions
+  agent-session-exporter verify --json
+
+Every page's checksum is compared, every fact in the log is folded again from nothing, and what
+comes out is compared with the stored totals, series and sessions. What retention took away cannot
+be folded again: it is told how much of each total is only carried on. The store is only read.
+
+Exit codes:
+  0  everything is as the log says
+  1  something differs
+  2  it could not be checked: no store, an exporter is running on it, or the command line is wrong";
+
 /// Which store is meant.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
@@ -34,6 +48,19 @@ pub struct StoreArgs {
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_EXAMPLES)]
 pub struct InspectArgs {
+    /// JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct VerifyArgs {
     /// JSON instead of tables
     #[arg(long)]
     pub json: bool,

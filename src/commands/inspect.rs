@@ -1,6 +1,7 @@
 //! `inspect`: what is in a store, in numbers.
 
 use crate::cli::InspectArgs;
+use crate::domain::Timestamp;
 use crate::journal::{Inspection, Phase, SourceCounts};
 
 use super::table::{Table, one_line};
@@ -47,7 +48,8 @@ fn print(found: &Inspection) {
 
 fn print_source(source: &SourceCounts) {
     println!("source     {} ({})", one_line(&source.name), one_line(&source.account));
-    println!("counts     from {}", source.counts_from);
+    let is_all = source.counts_from <= Timestamp::default();
+    println!("counts     from {}", if is_all { "the beginning".to_owned() } else { source.counts_from.to_string() });
     for (walk, until) in &source.walks {
         println!("walk       {} until {until}", one_line(walk));
     }

@@ -8,6 +8,7 @@ mod rules;
 mod serve;
 mod simulate;
 mod table;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,6 +38,11 @@ impl Failed {
     fn wrong(error: impl std::fmt::Display) -> Self {
         Self { message: error.to_string(), code: WRONG }
     }
+
+    /// The same, where 1 is the answer that something differs.
+    fn unchecked(self) -> Self {
+        Self { code: WRONG, ..self }
+    }
 }
 
 /// Runs what was typed. `env` is the only way to the environment.
@@ -58,6 +64,7 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Show(args) => query::show(args).await,
             Command::Rules(args) => rules::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Verify(args) => verify::run(&args),
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.

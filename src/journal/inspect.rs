@@ -170,7 +170,6 @@ impl Journal {
     /// Counts what there is. Reads everything once.
     pub fn inspect(&self) -> Result<Inspection, JournalError> {
         let number = |key| Ok::<u64, JournalError>(self.meta(key)?.unwrap_or(0));
-        let horizon = self.meta(HORIZON)?.and_then(|micros| i64::try_from(micros).ok());
         let waiting = self.outbox()?;
         let (sources, log) = self.source_counts()?;
         let (tables, used) = self.table_sizes()?;
@@ -181,14 +180,20 @@ impl Journal {
             file_bytes,
             unused_bytes: file_bytes.saturating_sub(used),
             log,
-            carried: Carried {
-                sessions: number(CARRIED_SESSIONS)?,
-                facts: number(CARRIED_EVENTS)?,
-                before: horizon.map(Timestamp::from_micros),
-            },
+            carried: self.carried()?,
             waiting_spans: waiting.end - waiting.start,
             tables,
             sources,
+        })
+    }
+
+    /// What retention took away.
+    pub(super) fn carried(&self) -> Result<Carried, JournalError> {
+        let horizon = self.meta(HORIZON)?.and_then(|micros| i64::try_from(micros).ok());
+        Ok(Carried {
+            sessions: self.meta(CARRIED_SESSIONS)?.unwrap_or(0),
+            facts: self.meta(CARRIED_EVENTS)?.unwrap_or(0),
+            before: horizon.map(Timestamp::from_micros),
         })
     }
 

@@ -32,15 +32,21 @@ impl Journal {
             let record: SourceRecord = postcard::from_bytes(row?.1.value()).map_err(|error| self.damaged(&error))?;
             state.restore_source(record);
         }
+        let sources = state.source_count();
+        let known = |ix: SourceIx| {
+            let unknown = || self.damaged(&format!("something is of source {}, which it does not know", ix.0));
+            if usize::from(ix.0) < sources { Ok(ix) } else { Err(unknown()) }
+        };
         for row in transaction.open_table(WALKS)?.iter()? {
             let (key, until) = row?;
             let (ix, walk) = key.value();
-            state.restore_walk(SourceIx(ix), walk, Timestamp::from_micros(until.value()));
+            state.restore_walk(known(SourceIx(ix))?, walk, Timestamp::from_micros(until.value()));
         }
         for row in transaction.open_table(SESSIONS)?.iter()? {
             let (no, record) = row?;
             let (no, record) = (SessionNo(no.value()), record.value());
             let head: SessionHead = postcard::from_bytes(record).map_err(|error| self.damaged(&error))?;
+            known(head.source)?;
             if head.progress.settled {
                 state.restore_settled(no, head, now);
             } else {

@@ -24,6 +24,7 @@ mod rebuild;
 mod record;
 mod retention;
 mod tables;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -40,6 +41,7 @@ pub use inspect::{Carried, Inspection, LogCounts, Phase, SourceCounts, TableSize
 pub use rebuild::{Refolded, refold};
 pub use record::{decode_entry, encode_entry};
 pub use retention::Expired;
+pub use verify::{Difference, Of, Total, Verification, Verified};
 
 use crate::projection::LabelPolicy;
 use failure::open_error;

@@ -28,3 +28,4 @@ mod sources;
 mod span_laws;
 mod span_lives;
 mod traces;
+mod verify;

@@ -1,0 +1,129 @@
+//! `verify`: whether a store says what its log says.
+
+use serde_json::{Value, json};
+
+use crate::cli::VerifyArgs;
+use crate::journal::{Difference, Of, Total, Verification};
+use crate::projection::{Kind, Metric};
+use crate::views::catalog;
+
+use super::table::{Table, one_line};
+use super::{Failed, open_to_read};
+
+/// Columns hold names of metrics, and labels.
+const WIDEST: usize = 80;
+
+pub(super) fn run(args: &VerifyArgs) -> Result<(), Failed> {
+    let journal = open_to_read(&args.store.storage_path).map_err(Failed::unchecked)?;
+    let verification = journal.verify().map_err(Failed::wrong)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&as_json(&verification)).map_err(Failed::running)?);
+    } else {
+        println!("store        {}", journal.path().display());
+        print(&verification);
+    }
+    if verification.is_good() { Ok(()) } else { Err(Failed::running("the store does not say what its log says")) }
+}
+
+fn print(found: &Verification) {
+    let Verification { sessions, carried, .. } = found;
+    println!("versions     format {}, fold {}", found.format, found.fold);
+    println!("pages        every checksum is right");
+    println!("sessions     {} folded again from all their facts ({} facts)", sessions.folded, found.facts);
+    println!(
+        "             {} only known to exist: they did nothing yet, or nothing that is counted",
+        sessions.only_known
+    );
+    println!(
+        "carried      {} facts of {} sessions that retention took away: their share of the totals is taken as it stands",
+        carried.facts, carried.sessions
+    );
+
+    println!();
+    let mut totals = Table::new(&["TOTAL", "CARRIED", "FOLDED AGAIN", "STORED"]).up_to(WIDEST);
+    for total in found.totals.iter().filter(|total| is_told(total)) {
+        let Total { metric, carried, folded, stored } = *total;
+        let show = |value| show(metric, value);
+        totals.row([total_name(metric), show(carried), show(folded), show(stored)]);
+    }
+    print!("{totals}");
+
+    println!();
+    if found.is_good() {
+        println!("Stored totals, series and sessions are what the log says.");
+        return;
+    }
+    for fault in &found.faults {
+        println!("fault: {}", one_line(fault));
+    }
+    if !found.differences.is_empty() {
+        let mut differences = Table::new(&["SOURCE", "OF", "WHAT", "STORED", "THE LOG SAYS"]).up_to(WIDEST);
+        for difference in &found.differences {
+            let Difference { source, stored, folded, .. } = difference;
+            let (of, what) = name(difference);
+            differences.row([source.clone(), of, what, stored.clone(), folded.clone()]);
+        }
+        print!("{differences}");
+    }
+}
+
+fn is_told(total: &Total) -> bool {
+    total.carried + total.folded + total.stored > 0
+}
+
+/// Of which session or series a difference is, and in what.
+fn name(difference: &Difference) -> (String, String) {
+    match &difference.of {
+        Of::Session { id, what } => (id.clone(), (*what).to_owned()),
+        Of::Series { metric, labels } => {
+            let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
+            (catalog::name(*metric).to_owned(), labels.join(" "))
+        }
+    }
+}
+
+fn as_json(found: &Verification) -> Value {
+    let totals = found.totals.iter().filter(|total| is_told(total)).map(|total| {
+        let Total { metric, carried, folded, stored } = *total;
+        json!({ "metric": total_name(metric), "carried": carried, "folded": folded, "stored": stored })
+    });
+    let differences = found.differences.iter().map(|difference| {
+        let Difference { source, stored, folded, .. } = difference;
+        let mut value = json!({ "source": source, "stored": stored, "folded": folded });
+        match &difference.of {
+            Of::Session { id, what } => {
+                value["session"] = json!(id);
+                value["what"] = json!(what);
+            }
+            Of::Series { metric, labels } => {
+                value["metric"] = json!(catalog::name(*metric));
+                value["labels"] = labels.iter().map(|(label, value)| ((*label).to_owned(), json!(value))).collect();
+            }
+        }
+        value
+    });
+    json!({
+        "format": found.format,
+        "fold": found.fold,
+        "sessions": found.sessions,
+        "facts": found.facts,
+        "carried": found.carried,
+        "totals": totals.collect::<Vec<_>>(),
+        "differences": differences.collect::<Vec<_>>(),
+        "faults": found.faults,
+        "equal": found.is_good(),
+    })
+}
+
+/// The name of what is added up.
+fn total_name(metric: Metric) -> String {
+    let name = catalog::name(metric);
+    if matches!(metric.kind(), Kind::Histogram(_)) { format!("{name}_count") } else { name.to_owned() }
+}
+
+fn show(metric: Metric, value: u64) -> String {
+    match metric.kind() {
+        Kind::CounterNanoUsd => format!("{}.{:09}", value / 1_000_000_000, value % 1_000_000_000),
+        _ => value.to_string(),
+    }
+}
