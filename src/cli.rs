@@ -13,7 +13,7 @@ use crate::config::parse_duration;
 
 mod store;
 
-pub use store::{InspectArgs, StoreArgs, VerifyArgs};
+pub use store::{CompactArgs, InspectArgs, StoreArgs, VerifyArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -153,6 +153,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Fold everything in a store again and compare it with what is stored
     Verify(VerifyArgs),
+    /// Give back the space that a store's file holds for nothing
+    Compact(CompactArgs),
 }
 
 /// `serve`.
@@ -398,7 +400,9 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "inspect", "verify"] {
+        for command in
+            ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "inspect", "verify", "compact"]
+        {
             let name = format!("help_{}", if command.is_empty() { "root" } else { command });
             insta::assert_snapshot!(name, help(command));
         }

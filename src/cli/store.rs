@@ -30,6 +30,18 @@ Exit codes:
   1  something differs
   2  it could not be checked: no store, an exporter is running on it, or the command line is wrong";
 
+const COMPACT_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter compact --storage.path /var/lib/agent-sessions
+
+What retention takes away leaves room in the file, which the exporter fills again by itself. This makes
+the file as small as it can be. It may be interrupted: the store says the same all the time.
+
+Exit codes:
+  0  done, also when there was nothing to give back
+  1  the store could not be read or written, or an exporter is running on it
+  2  the command line is wrong";
+
 /// Which store is meant.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
@@ -65,6 +77,15 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `compact`.
+#[derive(Debug, Args)]
+#[command(after_help = COMPACT_EXAMPLES)]
+pub struct CompactArgs {
     /// Which store.
     #[command(flatten)]
     pub store: StoreArgs,

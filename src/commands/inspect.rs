@@ -1,70 +1,74 @@
 //! `inspect`: what is in a store, in numbers.
 
+use std::fmt;
+
 use crate::cli::InspectArgs;
 use crate::domain::Timestamp;
-use crate::journal::{Inspection, Phase, SourceCounts};
+use crate::journal::{Carried, Inspection, Phase, SourceCounts};
 
 use super::table::{Table, one_line};
-use super::{Failed, open_to_read};
+use super::{Failed, open_to_read, say};
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failed> {
     let journal = open_to_read(&args.store.storage_path)?;
     let inspection = journal.inspect().map_err(Failed::running)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&inspection).map_err(Failed::running)?);
-    } else {
-        println!("store      {}", journal.path().display());
-        print(&inspection);
+        return say(format_args!("{}\n", serde_json::to_string_pretty(&inspection).map_err(Failed::running)?));
     }
-    Ok(())
+    say(format_args!("store      {}\n{}", journal.path().display(), Shown(&inspection)))
 }
 
-fn print(found: &Inspection) {
-    println!("versions   format {}, fold {}", found.format, found.fold);
-    println!("size       {}, of which {} are unused", bytes(found.file_bytes), bytes(found.unused_bytes));
-    println!("log        {} facts in {} entries", found.log.facts, found.log.entries);
-    let carried = &found.carried;
-    match carried.before {
-        Some(before) => println!(
-            "retention  {} facts of {} sessions that settled before {before} were taken away; totals keep their share",
-            carried.facts, carried.sessions
-        ),
-        None => println!("retention  nothing was taken away"),
-    }
-    println!("outbox     {} spans wait", found.waiting_spans);
+/// For people.
+struct Shown<'a>(&'a Inspection);
 
-    println!();
-    let mut tables = Table::new(&["TABLE", "ROWS", "KEYS AND VALUES", "ON DISK"]);
-    for table in &found.tables {
-        tables.row([table.name.into(), table.rows.to_string(), bytes(table.bytes), bytes(table.bytes_on_disk)]);
-    }
-    print!("{tables}");
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = self.0;
+        writeln!(f, "versions   format {}, fold {}", found.format, found.fold)?;
+        writeln!(f, "size       {}, of which {} are unused", bytes(found.file_bytes), bytes(found.unused_bytes))?;
+        writeln!(f, "log        {} facts in {} entries", found.log.facts, found.log.entries)?;
+        let Carried { facts, sessions, before } = found.carried;
+        match before {
+            Some(before) => {
+                let took = format!("{facts} facts of {sessions} sessions that settled before {before}");
+                writeln!(f, "retention  {took} were taken away; totals keep their share")?;
+            }
+            None => writeln!(f, "retention  nothing was taken away")?,
+        }
+        writeln!(f, "outbox     {} spans wait", found.waiting_spans)?;
 
-    for source in &found.sources {
-        println!();
-        print_source(source);
+        let mut tables = Table::new(&["TABLE", "ROWS", "KEYS AND VALUES", "ON DISK"]);
+        for table in &found.tables {
+            tables.row([table.name.into(), table.rows.to_string(), bytes(table.bytes), bytes(table.bytes_on_disk)]);
+        }
+        write!(f, "\n{tables}")?;
+        found.sources.iter().try_for_each(|source| show_source(source, f))
     }
 }
 
-fn print_source(source: &SourceCounts) {
-    println!("source     {} ({})", one_line(&source.name), one_line(&source.account));
+fn show_source(source: &SourceCounts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "\nsource     {} ({})", one_line(&source.name), one_line(&source.account))?;
     let is_all = source.counts_from <= Timestamp::default();
-    println!("counts     from {}", if is_all { "the beginning".to_owned() } else { source.counts_from.to_string() });
+    writeln!(
+        f,
+        "counts     from {}",
+        if is_all { "the beginning".to_owned() } else { source.counts_from.to_string() }
+    )?;
     for (walk, until) in &source.walks {
-        println!("walk       {} until {until}", one_line(walk));
+        writeln!(f, "walk       {} until {until}", one_line(walk))?;
     }
     if let (Some(oldest), Some(newest)) = (source.oldest_fact, source.newest_fact) {
-        println!("facts      {}, from {oldest} to {newest}", source.facts);
+        writeln!(f, "facts      {}, from {oldest} to {newest}", source.facts)?;
     }
     let statuses: Vec<String> = source.by_status.iter().map(|(status, count)| format!("{count} {status}")).collect();
-    println!("statuses   {}", if statuses.is_empty() { "no sessions".to_owned() } else { statuses.join(", ") });
+    writeln!(f, "statuses   {}", if statuses.is_empty() { "no sessions".to_owned() } else { statuses.join(", ") })?;
     let mut phases = Table::new(&["PHASE", "SESSIONS", "POSITIONS READ", "LAST EVENTS FROM", "TO"]);
     for (name, phase) in [("active", &source.active), ("settled", &source.settled)] {
         let Phase { sessions, positions, earliest, latest } = phase;
         let [earliest, latest] = [earliest, latest].map(|at| at.map(|at| at.to_string()).unwrap_or_default());
         phases.row([name.into(), sessions.to_string(), positions.to_string(), earliest, latest]);
     }
-    print!("{phases}");
+    write!(f, "{phases}")
 }
 
 /// In units of 1000.

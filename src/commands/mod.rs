@@ -1,6 +1,7 @@
 //! What each command does: the only code besides `main` that speaks to the terminal.
 
 mod check;
+mod compact;
 mod demo;
 mod inspect;
 mod query;
@@ -10,6 +11,7 @@ mod simulate;
 mod table;
 mod verify;
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -64,6 +66,7 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Show(args) => query::show(args).await,
             Command::Rules(args) => rules::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Compact(args) => compact::run(&args),
             Command::Verify(args) => verify::run(&args),
         }
     });
@@ -75,6 +78,16 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             eprintln!("error: {}", failed.message);
             ExitCode::from(failed.code)
         }
+    }
+}
+
+/// Writes an answer. Who stops reading it, as `head` does, has read enough.
+fn say(text: impl std::fmt::Display) -> Result<(), Failed> {
+    match write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failed::running(format!("cannot write the answer: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,14 +1,16 @@
 //! `verify`: whether a store says what its log says.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use crate::cli::VerifyArgs;
-use crate::journal::{Difference, Of, Total, Verification};
+use crate::journal::{Carried, Difference, Of, Total, Verification};
 use crate::projection::{Kind, Metric};
 use crate::views::catalog;
 
 use super::table::{Table, one_line};
-use super::{Failed, open_to_read};
+use super::{Failed, open_to_read, say};
 
 /// Columns hold names of metrics, and labels.
 const WIDEST: usize = 80;
@@ -17,53 +19,56 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failed> {
     let journal = open_to_read(&args.store.storage_path).map_err(Failed::unchecked)?;
     let verification = journal.verify().map_err(Failed::wrong)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&as_json(&verification)).map_err(Failed::running)?);
+        let json = serde_json::to_string_pretty(&as_json(&verification)).map_err(Failed::running)?;
+        say(format_args!("{json}\n"))?;
     } else {
-        println!("store        {}", journal.path().display());
-        print(&verification);
+        say(format_args!("store        {}\n{}", journal.path().display(), Shown(&verification)))?;
     }
     if verification.is_good() { Ok(()) } else { Err(Failed::running("the store does not say what its log says")) }
 }
 
-fn print(found: &Verification) {
-    let Verification { sessions, carried, .. } = found;
-    println!("versions     format {}, fold {}", found.format, found.fold);
-    println!("pages        every checksum is right");
-    println!("sessions     {} folded again from all their facts ({} facts)", sessions.folded, found.facts);
-    println!(
-        "             {} only known to exist: they did nothing yet, or nothing that is counted",
-        sessions.only_known
-    );
-    println!(
-        "carried      {} facts of {} sessions that retention took away: their share of the totals is taken as it stands",
-        carried.facts, carried.sessions
-    );
+/// For people.
+struct Shown<'a>(&'a Verification);
 
-    println!();
-    let mut totals = Table::new(&["TOTAL", "CARRIED", "FOLDED AGAIN", "STORED"]).up_to(WIDEST);
-    for total in found.totals.iter().filter(|total| is_told(total)) {
-        let Total { metric, carried, folded, stored } = *total;
-        let show = |value| show(metric, value);
-        totals.row([total_name(metric), show(carried), show(folded), show(stored)]);
-    }
-    print!("{totals}");
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = self.0;
+        let Verification { sessions, facts, carried, .. } = found;
+        writeln!(f, "versions     format {}, fold {}", found.format, found.fold)?;
+        writeln!(f, "pages        every checksum is right")?;
+        writeln!(f, "sessions     {} folded again, from {facts} facts", sessions.folded)?;
+        let only_known = sessions.only_known;
+        writeln!(f, "             {only_known} only known to exist: they did nothing yet, or nothing that is kept")?;
+        let Carried { sessions, facts, .. } = carried;
+        writeln!(
+            f,
+            "carried      {facts} facts of {sessions} sessions that retention took away: totals keep their share"
+        )?;
 
-    println!();
-    if found.is_good() {
-        println!("Stored totals, series and sessions are what the log says.");
-        return;
-    }
-    for fault in &found.faults {
-        println!("fault: {}", one_line(fault));
-    }
-    if !found.differences.is_empty() {
+        let mut totals = Table::new(&["TOTAL", "CARRIED", "FOLDED AGAIN", "STORED"]).up_to(WIDEST);
+        for total in found.totals.iter().filter(|total| is_told(total)) {
+            let Total { metric, carried, folded, stored } = *total;
+            let show = |value| show(metric, value);
+            totals.row([total_name(metric), show(carried), show(folded), show(stored)]);
+        }
+        writeln!(f, "\n{totals}")?;
+
+        if found.is_good() {
+            return writeln!(f, "Stored totals, series and sessions are what the log says.");
+        }
+        for fault in &found.faults {
+            writeln!(f, "fault: {}", one_line(fault))?;
+        }
+        if found.differences.is_empty() {
+            return Ok(());
+        }
         let mut differences = Table::new(&["SOURCE", "OF", "WHAT", "STORED", "THE LOG SAYS"]).up_to(WIDEST);
         for difference in &found.differences {
             let Difference { source, stored, folded, .. } = difference;
             let (of, what) = name(difference);
             differences.row([source.clone(), of, what, stored.clone(), folded.clone()]);
         }
-        print!("{differences}");
+        write!(f, "{differences}")
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod archive;
 mod commit;
+mod compact;
 mod describe;
 mod failure;
 mod file;
@@ -35,6 +36,7 @@ use redb::{
 
 pub use archive::{Archive, SessionDetail, SessionFilter, SessionLine, TimelineRow};
 pub use commit::CommitStats;
+pub use compact::Compacted;
 pub use failure::JournalError;
 pub use file::FILE_NAME;
 pub use inspect::{Carried, Inspection, LogCounts, Phase, SourceCounts, TableSize};

@@ -28,4 +28,5 @@ mod sources;
 mod span_laws;
 mod span_lives;
 mod traces;
+mod upkeep;
 mod verify;

@@ -135,15 +135,9 @@ impl Exporter {
     }
 
     pub fn restart(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
         let url_file = self.folder.path().join("data/exporter.url");
         let _ = std::fs::remove_file(&url_file);
-        let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
-        let mut program = Program { child, url: String::new() };
+        let mut program = self.spawn();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Ok(url) = std::fs::read_to_string(&url_file)
@@ -153,12 +147,38 @@ impl Exporter {
                 self.program = Some(program);
                 return;
             }
-            if let Some(status) = program.child.try_wait().expect("it is our child") {
-                panic!("the exporter ended with {status}: {}", self.log());
-            }
+            self.still_runs(&mut program);
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the exporter does not answer: {}", self.log());
+    }
+
+    /// Starts it and ends it without a word as soon as its log says so.
+    pub fn kill_when(&mut self, log_says: impl Fn(&str) -> bool) {
+        let mut program = self.spawn();
+        let deadline = Instant::now() + PATIENCE;
+        while !log_says(&self.log()) {
+            self.still_runs(&mut program);
+            assert!(Instant::now() < deadline, "the exporter does not say so: {}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        program.kill();
+    }
+
+    fn spawn(&self) -> Program {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
+        let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        Program { child, url: String::new() }
+    }
+
+    fn still_runs(&self, program: &mut Program) {
+        if let Some(status) = program.child.try_wait().expect("it is our child") {
+            panic!("the exporter ended with {status}: {}", self.log());
+        }
     }
 
     pub fn kill(&mut self) {
