@@ -13,7 +13,7 @@ use crate::config::parse_duration;
 
 mod store;
 
-pub use store::{CompactArgs, InspectArgs, StoreArgs, VerifyArgs};
+pub use store::{CompactArgs, ExportArgs, ImportArgs, InspectArgs, StoreArgs, VerifyArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -155,6 +155,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Give back the space that a store's file holds for nothing
     Compact(CompactArgs),
+    /// Write everything in a store as lines of JSON
+    Export(ExportArgs),
+    /// Make a store out of what another one was exported to
+    Import(ImportArgs),
 }
 
 /// `serve`.
@@ -400,9 +404,10 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for command in
-            ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "inspect", "verify", "compact"]
-        {
+        for command in [
+            "", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "inspect", "verify", "compact",
+            "export", "import",
+        ] {
             let name = format!("help_{}", if command.is_empty() { "root" } else { command });
             insta::assert_snapshot!(name, help(command));
         }

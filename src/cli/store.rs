@@ -42,6 +42,34 @@ Exit codes:
   1  the store could not be read or written, or an exporter is running on it
   2  the command line is wrong";
 
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter export --storage.path /var/lib/agent-sessions --out store.jsonl
+  agent-session-exporter export | jq -c 'select(.session) | .session.record | {id, status, steps}'
+
+One JSON object per line: a header with the versions, all that is stored in a fixed order, and a
+trailer with a checksum. There is no content and no key in it, as there is none in the store; ids
+of sessions and names of agents, models and tools are. The store is only read.
+
+Exit codes:
+  0  everything was written
+  1  the store could not be read, an exporter is running on it, or FILE could not be written
+  2  the command line is wrong";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter import store.jsonl --storage.path /var/lib/agent-sessions
+  ssh old agent-session-exporter export | agent-session-exporter import - --storage.path ./data
+
+The new store says what the old one said, and an exporter that is started on it goes on where the
+old one was stopped. Give it the same sources, and never let both run. All is imported or nothing:
+an export that was cut off or changed is refused, and so is a folder whose store is not empty.
+
+Exit codes:
+  0  everything was imported
+  1  nothing was imported: see the message
+  2  the command line is wrong";
+
 /// Which store is meant.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
@@ -89,4 +117,36 @@ pub struct CompactArgs {
     /// Which store.
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
+pub struct ExportArgs {
+    /// File to write, which must not be there yet [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+#[command(after_help = IMPORT_EXAMPLES)]
+pub struct ImportArgs {
+    /// What export has written; - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Directory of the new store, created if missing
+    #[arg(
+        long = "storage.path",
+        value_name = "DIR",
+        default_value = "./data",
+        env = "ASE_STORAGE_PATH",
+        hide_env_values = true
+    )]
+    pub storage_path: PathBuf,
 }

@@ -3,6 +3,7 @@
 mod check;
 mod compact;
 mod demo;
+mod export;
 mod inspect;
 mod query;
 mod rules;
@@ -67,6 +68,8 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Rules(args) => rules::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Compact(args) => compact::run(&args),
+            Command::Export(args) => export::export(&args),
+            Command::Import(args) => export::import(&args),
             Command::Verify(args) => verify::run(&args),
         }
     });

@@ -128,7 +128,7 @@ fn count(answers: &[Answer], wanted: &Answer) -> usize {
 fn flipped_bits_of_a_closed_store_are_refused_or_change_nothing() {
     let written = written();
     let answers: Vec<Answer> =
-        flips(&written.closed, 97).map(|(what, bytes)| answer(&written, &bytes, &what)).collect();
+        flips(&written.closed, 193).map(|(what, bytes)| answer(&written, &bytes, &what)).collect();
     assert!(count(&answers, &Answer::Refused) > 100, "pages that are used are noticed");
     assert!(count(&answers, &Answer::AsBefore) > 100, "pages that are not used do not matter");
     assert_eq!(count(&answers, &Answer::AsBeforeTheLastCommit), 0);
@@ -138,7 +138,7 @@ fn flipped_bits_of_a_closed_store_are_refused_or_change_nothing() {
 fn flipped_bits_of_a_killed_store_cost_the_last_commit_at_most() {
     let written = written();
     let answers: Vec<Answer> =
-        flips(&written.killed, 97).map(|(what, bytes)| answer(&written, &bytes, &what)).collect();
+        flips(&written.killed, 193).map(|(what, bytes)| answer(&written, &bytes, &what)).collect();
     assert!(count(&answers, &Answer::Refused) > 50, "pages that are used are noticed");
     assert!(count(&answers, &Answer::AsBefore) > 100, "pages that are not used do not matter");
     // What looks like a commit that a loss of power cut off is one for the store, too.

@@ -14,6 +14,7 @@ mod everruns_decode;
 mod everruns_jobs;
 mod everruns_laws;
 mod everruns_recorded;
+mod export;
 mod jobs;
 mod journal;
 mod kinship;

@@ -68,6 +68,12 @@ fn nothing_shows(name: &str, key: &str, options: &[&str], private: &[&str]) {
     });
     seen.push(("spans".into(), spans.into_bytes()));
     seen.push(("pushed metrics".into(), samples.into_bytes()));
+    let data = exporter.folder.join("data");
+    for command in [&["inspect"][..], &["inspect", "--json"], &["verify"], &["verify", "--json"], &["export"]] {
+        let output = run(&[command, &["--storage.path", &data]].concat(), &[]);
+        assert!(output.status.success() && output.stdout.len() > 500, "{command:?} answers");
+        seen.push((command.join(" "), [output.stdout, output.stderr].concat()));
+    }
     let store = std::fs::read(exporter.folder.path().join("data/journal.redb")).expect("the store is there");
     assert!(store.len() > 100_000);
     seen.push(("store".into(), store));
