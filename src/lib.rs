@@ -36,6 +36,8 @@ pub mod telemetry;
 
 pub mod simulator;
 
+pub mod audit;
+
 pub mod config;
 
 pub mod witness;

@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::config::{Config, SourceConfig, Start};
 use crate::domain::{Clock, Span, Timestamp};
 use crate::engine::{Attached, Engine, EngineHandle, Entrant, Keep};
+use crate::ingest::access::Access;
 use crate::ingest::limiter::Limiter;
 use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
@@ -338,6 +339,16 @@ pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
     }
 }
 
+/// Which account a source watches: a text that differs between accounts and holds no secret.
+pub fn account_name(config: &SourceConfig) -> String {
+    let mut name = format!("{} {}", config.platform.name, config.base_url.as_str());
+    for setting in config.platform.settings.iter().filter(|setting| setting.tells_accounts_apart) {
+        let value = config.settings.get(setting.key).filter(|value| !value.is_empty());
+        name.extend(value.map(|value| format!(" {}={value}", setting.key)));
+    }
+    name
+}
+
 /// One source's share of the wiring.
 struct SourcePart {
     config: SourceConfig,
@@ -355,16 +366,6 @@ struct PreparedSource {
 }
 
 impl SourcePart {
-    fn account_name(&self) -> String {
-        let config = &self.config;
-        let mut name = format!("{} {}", config.platform.name, config.base_url.as_str());
-        for setting in config.platform.settings.iter().filter(|setting| setting.tells_accounts_apart) {
-            let value = config.settings.get(setting.key).filter(|value| !value.is_empty());
-            name.extend(value.map(|value| format!(" {}={value}", setting.key)));
-        }
-        name
-    }
-
     fn platform(&self, count_from: Timestamp) -> Arc<dyn Platform> {
         (self.config.platform.connect)(account(&self.config, count_from))
     }
@@ -384,7 +385,7 @@ impl SourcePart {
         let record = SourceRecord {
             name: self.config.name.clone(),
             platform: self.config.platform.name.to_owned(),
-            account: self.account_name(),
+            account: account_name(&self.config),
             key_print: key_print(&self.config),
             count_from,
             origin,
@@ -399,7 +400,7 @@ impl SourcePart {
         let name = self.config.name.clone();
         let attached = self.attach().await?;
         if let Some(before) = &attached.before
-            && before.account != self.account_name()
+            && before.account != account_name(&self.config)
         {
             return Err(RuntimeError::OtherAccount { name, before: before.account.clone() });
         }
@@ -457,12 +458,14 @@ impl PreparedSource {
         Poller {
             source: attached.ix,
             platform: self.part.platform(attached.count_from),
-            transport: Arc::clone(&self.transport) as _,
+            access: Access {
+                transport: Arc::clone(&self.transport) as _,
+                limiter: Limiter::new(config.requests_per_second),
+                request_timeout: config.request_timeout,
+                clock: Arc::clone(&self.part.clock),
+                witness: Arc::clone(&self.witness) as _,
+            },
             ledger: Arc::new(EngineLedger::new(self.part.handle.clone(), print)),
-            witness: Arc::clone(&self.witness) as _,
-            clock: Arc::clone(&self.part.clock),
-            limiter: Limiter::new(config.requests_per_second),
-            request_timeout: config.request_timeout,
             walks: attached.walks.clone(),
             recognise: if is_new_key { attached.known.clone() } else { Vec::new() },
         }

@@ -19,16 +19,23 @@ Exit codes:
 const VERIFY_EXAMPLES: &str = "\
 Examples:
   agent-session-exporter verify --storage.path /var/lib/agent-sessions
+  agent-session-exporter verify --config.file exporter.yaml --against-platform
+  agent-session-exporter verify --config.file exporter.yaml --against-platform --all --source eu
   agent-session-exporter verify --json
 
 Every page's checksum is compared, every fact in the log is folded again from nothing, and what
 comes out is compared with the stored totals, series and sessions. What retention took away cannot
 be folded again: it is told how much of each total is only carried on. The store is only read.
 
+With --against-platform sessions that have come to rest are asked for, within the source's request
+budget, and what the platform says of each is compared with the store. Sessions that go on or have
+moved since they were last read are left out, and counted.
+
 Exit codes:
-  0  everything is as the log says
+  0  everything that was compared is equal
   1  something differs
-  2  it could not be checked: no store, an exporter is running on it, or the command line is wrong";
+  2  nothing differs, but not everything could be compared: there is no store, an exporter is
+     running on it, the configuration is wrong, or a platform did not answer";
 
 const COMPACT_EXAMPLES: &str = "\
 Examples:
@@ -101,13 +108,33 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub struct VerifyArgs {
+    /// Then ask the platforms for sessions, and compare
+    #[arg(long)]
+    pub against_platform: bool,
+
+    /// So many sessions of each source, drawn at random
+    #[arg(long, value_name = "COUNT", default_value_t = 20, requires = "against_platform", conflicts_with = "all")]
+    pub sample: usize,
+
+    /// All sessions that have come to rest, not a sample of them
+    #[arg(long, requires = "against_platform")]
+    pub all: bool,
+
+    /// Only sessions of this source, by its name in the configuration, repeatable [default: every source]
+    #[arg(long, value_name = "SOURCE", requires = "against_platform")]
+    pub source: Vec<String>,
+
     /// JSON instead of tables
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
-    #[command(flatten)]
-    pub store: StoreArgs,
+    /// Configuration file (YAML), as for serve: how to reach the platforms, and where the store is
+    #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
+    pub config_file: Option<PathBuf>,
+
+    /// Directory of the store; only while no exporter is running on it [default: the file's, else ./data]
+    #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]
+    pub storage_path: Option<PathBuf>,
 }
 
 /// `compact`.

@@ -70,7 +70,7 @@ pub fn run(cli: Cli, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
             Command::Compact(args) => compact::run(&args),
             Command::Export(args) => export::export(&args),
             Command::Import(args) => export::import(&args),
-            Command::Verify(args) => verify::run(&args),
+            Command::Verify(args) => verify::run(args, env).await,
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.

@@ -1,10 +1,13 @@
-//! `verify`: whether a store says what its log says.
+//! `verify`: whether a store says what its log says, and what the platforms say.
+
+mod platforms;
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
 use crate::cli::VerifyArgs;
+use crate::config::{Config, Overrides, StorageConfig, load};
 use crate::journal::{Carried, Difference, Of, Total, Verification};
 use crate::projection::{Kind, Metric};
 use crate::views::catalog;
@@ -15,16 +18,39 @@ use super::{Failed, open_to_read, say};
 /// Columns hold names of metrics, and labels.
 const WIDEST: usize = 80;
 
-pub(super) fn run(args: &VerifyArgs) -> Result<(), Failed> {
-    let journal = open_to_read(&args.store.storage_path).map_err(Failed::unchecked)?;
+pub(super) async fn run(args: VerifyArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+    let config = configuration(&args, env)?;
+    let of_file = config.as_ref().map(|config| config.storage.path.clone());
+    let folder = args.storage_path.clone().or(of_file).unwrap_or_else(|| StorageConfig::default().path);
+    let journal = open_to_read(&folder).map_err(Failed::unchecked)?;
     let verification = journal.verify().map_err(Failed::wrong)?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&as_json(&verification)).map_err(Failed::running)?;
-        say(format_args!("{json}\n"))?;
-    } else {
+    if !args.json {
         say(format_args!("store        {}\n{}", journal.path().display(), Shown(&verification)))?;
     }
-    if verification.is_good() { Ok(()) } else { Err(Failed::running("the store does not say what its log says")) }
+    let asked = match &config {
+        Some(config) if args.against_platform => Some(platforms::ask(&journal, config, &args).await?),
+        _ => None,
+    };
+    if args.json {
+        let both = json!({ "store": as_json(&verification), "platforms": asked });
+        say(serde_json::to_string_pretty(&both).map_err(Failed::running)? + "\n")?;
+    } else if let Some(asked) = &asked {
+        say(asked)?;
+    }
+    if !verification.is_good() {
+        return Err(Failed::running("the store does not say what its log says"));
+    }
+    asked.and_then(|asked| asked.outcome()).map_or(Ok(()), Err)
+}
+
+/// The configuration, if anything in it is needed.
+fn configuration(args: &VerifyArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Config>, Failed> {
+    let says_where = args.config_file.is_some() && args.storage_path.is_none();
+    if !args.against_platform && !says_where {
+        return Ok(None);
+    }
+    let overrides = Overrides { storage_path: args.storage_path.clone(), ..Overrides::default() };
+    load(args.config_file.as_deref(), &overrides, env).map(Some).map_err(Failed::wrong)
 }
 
 /// For people.

@@ -6,7 +6,7 @@ use super::record::decode_series;
 use super::tables::{FOLD, FOLD_VERSION, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
 use super::{Journal, JournalError};
 use crate::domain::{SessionNo, SourceIx, Timestamp};
-use crate::projection::{Families, Outbox, Session, SessionHead, SourceRecord, State};
+use crate::projection::{Families, LabelPolicy, Names, Outbox, Session, SessionHead, SourceRecord, State};
 
 impl Journal {
     /// The state as of the last commit. Totals of an older fold are folded anew from the log first.
@@ -57,6 +57,33 @@ impl Journal {
         state.restore_outbox(Outbox::new(self.outbox()?, u64::MAX));
         state.restored();
         Ok(state)
+    }
+
+    /// The dictionary as it is stored, to look up names in it.
+    pub fn dictionary(&self, policy: LabelPolicy) -> Result<Names, JournalError> {
+        let mut names = Names::new(policy);
+        for row in self.begin_read()?.open_table(NAMES)?.iter()? {
+            names.exact(row?.1.value());
+        }
+        Ok(names)
+    }
+
+    /// The sources, in the order of their numbers.
+    pub fn sources(&self) -> Result<Vec<SourceRecord>, JournalError> {
+        let mut sources = Vec::new();
+        for row in self.begin_read()?.open_table(SOURCES)?.iter()? {
+            sources.push(postcard::from_bytes(row?.1.value())?);
+        }
+        Ok(sources)
+    }
+
+    /// The beginning of every session's record.
+    pub fn each_head(&self, each: &mut dyn FnMut(SessionNo, SessionHead)) -> Result<(), JournalError> {
+        for row in self.begin_read()?.open_table(SESSIONS)?.iter()? {
+            let (no, record) = row?;
+            each(SessionNo(no.value()), postcard::from_bytes(record.value())?);
+        }
+        Ok(())
     }
 
     /// The record of one session.

@@ -235,7 +235,8 @@ impl<'a> Check<'a> {
         let (head, id) = (&folded.head, &folded.head.id);
         self.entries += folded.entries.len() as u64;
         self.facts += folded.entries.iter().map(|entry| entry.events.len() as u64).sum::<u64>();
-        let is_only_known = head.progress.settled && head.progress.cursor == 0 && folded.entries.len() == 1;
+        let was_read = head.progress.cursor > 0 || !head.progress.settled || head.status.is_terminal();
+        let is_only_known = !was_read && folded.entries.len() == 1;
         *(if is_only_known { &mut self.sessions.only_known } else { &mut self.sessions.folded }) += 1;
         if !self.seen.insert((head.source, id.clone())) {
             self.faults.push(format!("session {id} is there twice"));

@@ -4,6 +4,7 @@
 mod support;
 
 mod alerts;
+mod audit;
 mod bad_input;
 mod damage;
 mod dashboards;

@@ -74,6 +74,10 @@ fn nothing_shows(name: &str, key: &str, options: &[&str], private: &[&str]) {
         assert!(output.status.success() && output.stdout.len() > 500, "{command:?} answers");
         seen.push((command.join(" "), [output.stdout, output.stderr].concat()));
     }
+    let config = exporter.folder.join("exporter.yaml");
+    let asked = run(&["verify", "--config.file", &config, "--against-platform", "--all"], &[]);
+    assert!(String::from_utf8_lossy(&asked.stdout).contains("source       sim:"), "the platform is asked");
+    seen.push(("verify --against-platform".into(), [asked.stdout, asked.stderr].concat()));
     let store = std::fs::read(exporter.folder.path().join("data/journal.redb")).expect("the store is there");
     assert!(store.len() > 100_000);
     seen.push(("store".into(), store));

@@ -266,7 +266,7 @@ fn the_commands_of_a_store_answer_about_it() {
     let (code, json, _) = asked(&["verify", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
-        (code, &json["equal"], &json["sessions"]["folded"]),
+        (code, &json["store"]["equal"], &json["store"]["sessions"]["folded"]),
         (Some(0), &true.into(), &sessions.into()),
         "{json}"
     );
