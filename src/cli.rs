@@ -13,8 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::parse_duration;
 
 pub mod manual;
+mod store;
 
 pub use manual::{CompletionsArgs, ManArgs};
+pub use store::{CompactArgs, ExportArgs, ImportArgs, InspectArgs, StoreArgs, VerifyArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -186,6 +188,16 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the page for man, or write one for each command to a directory
     Man(ManArgs),
+    /// Show what is in a store: sizes, sessions, how far everything was read
+    Inspect(InspectArgs),
+    /// Fold everything in a store again and compare it with what is stored
+    Verify(VerifyArgs),
+    /// Give back the space that a store's file holds for nothing
+    Compact(CompactArgs),
+    /// Write everything in a store as lines of JSON
+    Export(ExportArgs),
+    /// Make a store out of what another one was exported to
+    Import(ImportArgs),
 }
 
 /// `serve`.

@@ -30,7 +30,7 @@ use crate::views::prometheus::{Exposition, Hold};
 use crate::witness::{Shelf, SpanOutbox, StoreObserver};
 
 pub use self::reload::{ReloadHandle, Reloads};
-pub use self::sources::account;
+pub use self::sources::{account, account_name};
 
 /// How often it is made sure that the engine is alive.
 const LOOK_AFTER_ENGINE: Duration = Duration::from_millis(500);

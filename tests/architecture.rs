@@ -17,6 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("projection", &["domain"]),
     ("journal", &["domain", "projection"]),
     ("engine", &["domain", "journal", "projection"]),
+    ("audit", &["domain", "ingest", "journal", "projection"]),
     ("views", &["domain", "projection"]),
     ("witness", &["domain", "engine", "ingest", "journal", "projection", "push", "server", "telemetry"]),
     ("push", &["connection", "domain", "projection", "telemetry", "tls", "views"]),

@@ -1,19 +1,28 @@
 //! What each command does: the only code besides `main` that speaks to the terminal.
 
 mod check;
+mod compact;
 mod demo;
+mod export;
 mod healthcheck;
+mod inspect;
 mod manual;
 mod query;
 mod serve;
 mod shipped;
 mod simulate;
+mod table;
+mod verify;
 
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
+use crate::journal::{Journal, JournalError};
+use crate::projection::LabelPolicy;
 
 /// Failed while running.
 const FAILED: u8 = 1;
@@ -38,6 +47,11 @@ impl Failed {
     fn told(self) -> ExitCode {
         eprintln!("error: {}", self.message);
         ExitCode::from(self.code)
+    }
+
+    /// The same, where 1 is the answer that something differs.
+    fn unchecked(self) -> Self {
+        Self { code: WRONG, ..self }
     }
 }
 
@@ -74,6 +88,11 @@ pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
             Command::Healthcheck(args) => healthcheck::run(args).await,
             Command::Completions(args) => manual::completions(&args),
             Command::Man(args) => manual::man(&args),
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Compact(args) => compact::run(&args),
+            Command::Export(args) => export::export(&args),
+            Command::Import(args) => export::import(&args),
+            Command::Verify(args) => verify::run(args, env).await,
         }
     });
     // A blocking look-up that is still under way must not hold up the exit.
@@ -81,6 +100,33 @@ pub fn run(cli: Cli, env: Env<'_>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => failed.told(),
+    }
+}
+
+/// Writes an answer. Who stops reading it, as `head` does, has read enough.
+fn say(text: impl std::fmt::Display) -> Result<(), Failed> {
+    match write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failed::running(format!("cannot write the answer: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The store in this folder, which stays as it is.
+fn open_to_read(folder: &Path) -> Result<Journal, Failed> {
+    Journal::read_only(folder, LabelPolicy::default()).map_err(unusable)
+}
+
+/// Why a command cannot have a store to itself.
+fn unusable(error: JournalError) -> Failed {
+    match error {
+        JournalError::InUse { path } => Failed::running(format!(
+            "{} is in use, probably by a running exporter: stop that one and try again; when it is started again it goes \
+             on where it stopped",
+            path.display()
+        )),
+        error => Failed::running(error),
     }
 }
 

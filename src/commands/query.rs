@@ -1,5 +1,6 @@
 //! `sessions` and `show`: ask a running exporter, or read the store of one that is not running.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,10 +15,8 @@ use crate::projection::LabelPolicy;
 use crate::runtime::URL_FILE;
 use crate::telemetry::WallClock;
 
-use super::Failed;
-use table::Table;
-
-mod table;
+use super::table::{self, Table};
+use super::{Failed, say};
 
 /// Where an exporter listens that was not told otherwise.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:17377";
@@ -38,7 +37,7 @@ fn who(args: &QueryArgs) -> Result<Who, Failed> {
     let Some(folder) = &args.storage_path else {
         return Ok(Who::Exporter(DEFAULT_URL.to_owned()));
     };
-    match Journal::open_existing(folder, LabelPolicy::default()) {
+    match Journal::read_only(folder, LabelPolicy::default()) {
         Ok(journal) => Ok(Who::Store(Box::new(Archive::new(journal)))),
         // An exporter has it open: then that one answers, and says where it listens.
         Err(error @ JournalError::InUse { .. }) => running_on(folder)
@@ -74,14 +73,11 @@ pub(super) async fn sessions(args: SessionsArgs) -> Result<(), Failed> {
             ask::<Vec<SessionLine>>(&url, &args.from, &request).await?.unwrap_or_default()
         }
     };
-    if args.json {
-        for line in &lines {
-            println!("{}", serde_json::to_string(line).map_err(Failed::running)?);
-        }
-    } else {
-        print_sessions(&lines);
+    if !args.json {
+        return say(Sessions(&lines));
     }
-    Ok(())
+    let lines = lines.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(Failed::running)?;
+    say(lines.into_iter().map(|line| line + "\n").collect::<String>())
 }
 
 pub(super) async fn show(args: ShowArgs) -> Result<(), Failed> {
@@ -107,11 +103,9 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), Failed> {
         return Err(Failed::running(format!("no session {} is known", args.session_id)));
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&detail).map_err(Failed::running)?);
-    } else {
-        print_detail(&detail);
+        return say(serde_json::to_string_pretty(&detail).map_err(Failed::running)? + "\n");
     }
-    Ok(())
+    say(Detail(&detail))
 }
 
 fn status(text: &str) -> Result<Status, Failed> {
@@ -163,61 +157,71 @@ async fn ask<T: serde::de::DeserializeOwned>(
     }
 }
 
-fn print_sessions(lines: &[SessionLine]) {
-    if lines.is_empty() {
-        println!("no session matches");
-        return;
-    }
-    let mut table = Table::new(&[
-        "SESSION", "SOURCE", "AGENT", "STATUS", "ERROR", "CREATED", "DURATION", "STEPS", "TOKENS", "COST",
-    ]);
-    for line in lines {
-        table.row([
-            line.id.clone(),
-            line.source.clone(),
-            line.agent.clone(),
-            line.status.clone(),
-            line.error.clone().unwrap_or_default(),
-            seconds_only(&line.created_at),
-            line.duration_seconds.map(duration).unwrap_or_default(),
-            line.steps.to_string(),
-            (line.input_tokens + line.output_tokens).to_string(),
-            line.cost_usd.map(|cost| format!("${cost:.4}")).unwrap_or_default(),
+/// A list of sessions, for people.
+struct Sessions<'a>(&'a [SessionLine]);
+
+impl fmt::Display for Sessions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(f, "no session matches");
+        }
+        let mut table = Table::new(&[
+            "SESSION", "SOURCE", "AGENT", "STATUS", "ERROR", "CREATED", "DURATION", "STEPS", "TOKENS", "COST",
         ]);
+        for line in self.0 {
+            table.row([
+                line.id.clone(),
+                line.source.clone(),
+                line.agent.clone(),
+                line.status.clone(),
+                line.error.clone().unwrap_or_default(),
+                seconds_only(&line.created_at),
+                line.duration_seconds.map(duration).unwrap_or_default(),
+                line.steps.to_string(),
+                (line.input_tokens + line.output_tokens).to_string(),
+                line.cost_usd.map(|cost| format!("${cost:.4}")).unwrap_or_default(),
+            ]);
+        }
+        write!(f, "{table}")
     }
-    print!("{table}");
 }
 
-fn print_detail(detail: &SessionDetail) {
-    let session = &detail.session;
-    println!("session   {}", session.id);
-    println!("source    {}", session.source);
-    println!("agent     {}", table::one_line(&session.agent));
-    let error = session.error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
-    let gone = if session.gone { ", deleted on the platform" } else { "" };
-    println!("status    {}{error}{gone}", session.status);
-    println!("verdict   {}", session.verdict.as_deref().unwrap_or("none"));
-    println!("created   {}", session.created_at);
-    println!("started   {}", session.started_at.as_deref().unwrap_or("not yet"));
-    println!("finished  {}", session.finished_at.as_deref().unwrap_or("not yet"));
-    if let Some(took) = session.duration_seconds {
-        println!("duration  {}", duration(took));
-    }
-    println!("turns     {}, restarts {}, steps {}", session.turns, session.restarts, session.steps);
-    let cost = session.cost_usd.map_or("unknown".to_owned(), |cost| format!("${cost:.4}"));
-    println!("tokens    {} in, {} out, cost {cost}", session.input_tokens, session.output_tokens);
-    if let Some(trace) = &session.trace_id {
-        println!("trace     {trace}");
-    }
-    if let Some(parent) = &session.parent {
-        println!("parent    {parent}");
-    }
-    for child in &session.children {
-        println!("child     {child}");
-    }
-    println!();
-    for row in &detail.timeline {
-        println!("{:<27}  {}", row.at, table::one_line(&row.what));
+/// A session and its life, for people.
+struct Detail<'a>(&'a SessionDetail);
+
+impl fmt::Display for Detail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let session = &self.0.session;
+        writeln!(f, "session   {}", session.id)?;
+        writeln!(f, "source    {}", session.source)?;
+        writeln!(f, "agent     {}", table::one_line(&session.agent))?;
+        let error = session.error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
+        let gone = if session.gone { ", deleted on the platform" } else { "" };
+        writeln!(f, "status    {}{error}{gone}", session.status)?;
+        writeln!(f, "verdict   {}", session.verdict.as_deref().unwrap_or("none"))?;
+        writeln!(f, "created   {}", session.created_at)?;
+        writeln!(f, "started   {}", session.started_at.as_deref().unwrap_or("not yet"))?;
+        writeln!(f, "finished  {}", session.finished_at.as_deref().unwrap_or("not yet"))?;
+        if let Some(took) = session.duration_seconds {
+            writeln!(f, "duration  {}", duration(took))?;
+        }
+        writeln!(f, "turns     {}, restarts {}, steps {}", session.turns, session.restarts, session.steps)?;
+        let cost = session.cost_usd.map_or("unknown".to_owned(), |cost| format!("${cost:.4}"));
+        writeln!(f, "tokens    {} in, {} out, cost {cost}", session.input_tokens, session.output_tokens)?;
+        if let Some(trace) = &session.trace_id {
+            writeln!(f, "trace     {trace}")?;
+        }
+        if let Some(parent) = &session.parent {
+            writeln!(f, "parent    {parent}")?;
+        }
+        for child in &session.children {
+            writeln!(f, "child     {child}")?;
+        }
+        writeln!(f)?;
+        for row in &self.0.timeline {
+            writeln!(f, "{:<27}  {}", row.at, table::one_line(&row.what))?;
+        }
+        Ok(())
     }
 }
 

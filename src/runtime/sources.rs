@@ -15,6 +15,7 @@ use super::{RESTART_AFTER, RuntimeError};
 use crate::config::{SourceConfig, Start};
 use crate::domain::{Clock, Timestamp};
 use crate::engine::{Attached, EngineHandle, Entrant};
+use crate::ingest::access::Access;
 use crate::ingest::limiter::Limiter;
 use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
@@ -172,6 +173,16 @@ pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
     }
 }
 
+/// Which account a source watches: a text that differs between accounts and holds no secret.
+pub fn account_name(config: &SourceConfig) -> String {
+    let mut name = format!("{} {}", config.platform.name, config.base_url.as_str());
+    for setting in config.platform.settings.iter().filter(|setting| setting.tells_accounts_apart) {
+        let value = config.settings.get(setting.key).filter(|value| !value.is_empty());
+        name.extend(value.map(|value| format!(" {}={value}", setting.key)));
+    }
+    name
+}
+
 /// One source's share of the wiring.
 struct SourcePart {
     config: SourceConfig,
@@ -184,16 +195,6 @@ struct PreparedSource {
 }
 
 impl SourcePart {
-    fn account_name(&self) -> String {
-        let config = &self.config;
-        let mut name = format!("{} {}", config.platform.name, config.base_url.as_str());
-        for setting in config.platform.settings.iter().filter(|setting| setting.tells_accounts_apart) {
-            let value = config.settings.get(setting.key).filter(|value| !value.is_empty());
-            name.extend(value.map(|value| format!(" {}={value}", setting.key)));
-        }
-        name
-    }
-
     fn platform(&self, count_from: Timestamp) -> Arc<dyn Platform> {
         (self.config.platform.connect)(account(&self.config, count_from))
     }
@@ -213,7 +214,7 @@ impl SourcePart {
         let record = SourceRecord {
             name: self.config.name.clone(),
             platform: self.config.platform.name.to_owned(),
-            account: self.account_name(),
+            account: account_name(&self.config),
             key_print: key_print(&self.config),
             count_from,
             origin,
@@ -228,7 +229,7 @@ impl SourcePart {
     async fn prepare(self) -> Result<PreparedSource, RuntimeError> {
         let name = self.config.name.clone();
         let before = self.wiring.handle.known(&name).await.map_err(|_| RuntimeError::EngineStopped)?;
-        if let Some(before) = before.filter(|before| before.account != self.account_name()) {
+        if let Some(before) = before.filter(|before| before.account != account_name(&self.config)) {
             return Err(RuntimeError::OtherAccount { name, before: before.account });
         }
         let config = &self.config;
@@ -284,17 +285,19 @@ impl PreparedSource {
         Poller {
             source: attached.ix,
             platform: self.part.platform(attached.count_from),
-            transport: Arc::clone(&self.transport) as _,
+            access: Access {
+                transport: Arc::clone(&self.transport) as _,
+                limiter: Limiter::new(config.requests_per_second),
+                request_timeout: config.request_timeout,
+                clock: Arc::clone(&self.part.wiring.clock),
+                witness: Arc::new(SourceWitness::new(
+                    config.name.clone(),
+                    config.platform.endpoints,
+                    self.part.wiring.instruments.clone(),
+                    Arc::clone(&self.part.wiring.health),
+                )),
+            },
             ledger: Arc::new(EngineLedger::new(self.part.wiring.handle.clone(), print)),
-            witness: Arc::new(SourceWitness::new(
-                config.name.clone(),
-                config.platform.endpoints,
-                self.part.wiring.instruments.clone(),
-                Arc::clone(&self.part.wiring.health),
-            )),
-            clock: Arc::clone(&self.part.wiring.clock),
-            limiter: Limiter::new(config.requests_per_second),
-            request_timeout: config.request_timeout,
             walks: attached.walks.clone(),
             recognise: if is_new_key { attached.known.clone() } else { Vec::new() },
         }

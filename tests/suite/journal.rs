@@ -16,7 +16,6 @@ use crate::support::lives::at;
 use crate::support::running::{Running, ended, id, page, report, row, sum, whole_session};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const SERIES: TableDefinition<'_, (u8, u32), &[u8]> = TableDefinition::new("series");
 const LOG: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("log");
 
 fn policy() -> LabelPolicy {
@@ -149,28 +148,6 @@ fn a_journal_that_is_cut_off_is_refused() {
     }
     std::fs::write(&file, &whole).unwrap();
     assert_eq!(loaded(folder.path()).session_counts(SourceIx(0)), (0, 3));
-}
-
-#[test]
-fn a_fold_of_another_version_is_folded_anew() {
-    let folder = tempfile::tempdir().unwrap();
-    let before = numbers(&written(folder.path()));
-    assert!(before.len() > 10, "there is something to compare");
-    // The totals of that version are of no use.
-    let db = Database::open(folder.path().join(FILE_NAME)).unwrap();
-    let transaction = db.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert("fold", 0).unwrap();
-    assert!(transaction.open_table(SERIES).unwrap().len().unwrap() > 10);
-    transaction.open_table(SERIES).unwrap().retain(|_, _| false).unwrap();
-    transaction.commit().unwrap();
-    drop(db);
-    let sort = |mut numbers: Vec<String>| {
-        numbers.sort();
-        numbers
-    };
-    assert_eq!(sort(numbers(&loaded(folder.path()).snapshot())), sort(before.clone()));
-    // It was done for good: the next start reads the totals back.
-    assert_eq!(sort(numbers(&loaded(folder.path()).snapshot())), sort(before));
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 mod support;
 
 mod alerts;
+mod audit;
 mod bad_input;
+mod damage;
 mod dashboards;
 mod decode;
 mod engine;
@@ -13,6 +15,7 @@ mod everruns_decode;
 mod everruns_jobs;
 mod everruns_laws;
 mod everruns_recorded;
+mod export;
 mod handshakes;
 mod jobs;
 mod journal;
@@ -34,5 +37,7 @@ mod sources;
 mod span_laws;
 mod span_lives;
 mod traces;
+mod upkeep;
+mod verify;
 mod web;
 mod web_changes;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agent_session_exporter::config::{Overrides, load};
 use agent_session_exporter::domain::{Due, SessionId, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Check, Descriptor, Platform, Walked, hcompany};
-use agent_session_exporter::ingest::{Input, Job, Output};
+use agent_session_exporter::ingest::{Input, Inquiry, Job, Output};
 use agent_session_exporter::runtime::{Manner, Runtime};
 use agent_session_exporter::simulator;
 use agent_session_exporter::telemetry::{LogFormat, init, keep_panics_discreet};
@@ -43,6 +43,10 @@ impl Platform for Buggy {
 
     fn recognise(&self, known: &[SessionId]) -> Box<dyn Job> {
         self.0.recognise(known)
+    }
+
+    fn inquire(&self, id: &SessionId, agent: &str) -> Box<dyn Inquiry> {
+        self.0.inquire(id, agent)
     }
 
     fn checks(&self, now: Timestamp) -> Vec<Check> {
@@ -104,7 +108,8 @@ fn a_buggy_exporter() {
     config.sources[0].platform = descriptor;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {
-        let exporter = Runtime::prepare(config, Manner { once: true, simulated: false }, None).await.expect("it can run");
+        let exporter =
+            Runtime::prepare(config, Manner { once: true, simulated: false }, None).await.expect("it can run");
         exporter.run(CancellationToken::new(), None).await
     });
     eprintln!("how it ended: {outcome:?}");

@@ -161,6 +161,16 @@ fn nothing_shows(name: &str, key: &str, given: Given, options: &[&str], private:
     });
     seen.push(("spans".into(), spans.into_bytes()));
     seen.push(("pushed metrics".into(), samples.into_bytes()));
+    let folder = exporter.folder.join("data");
+    for command in [&["inspect"][..], &["inspect", "--json"], &["verify"], &["verify", "--json"], &["export"]] {
+        let output = run(&[command, &["--storage.path", &folder]].concat(), &[]);
+        assert!(output.status.success() && output.stdout.len() > 500, "{command:?} answers");
+        seen.push((command.join(" "), [output.stdout, output.stderr].concat()));
+    }
+    let config = exporter.folder.join("exporter.yaml");
+    let asked = run(&["verify", "--config.file", &config, "--against-platform", "--all"], &[]);
+    assert!(String::from_utf8_lossy(&asked.stdout).contains("source       sim:"), "the platform is asked");
+    seen.push(("verify --against-platform".into(), [asked.stdout, asked.stderr].concat()));
     let left = files(&data);
     assert!(left.iter().any(|(place, bytes)| place.ends_with("journal.redb") && bytes.len() > 100_000));
     seen.extend(left);

@@ -22,7 +22,7 @@ use crate::support::counters::{Lasting, fallen, lasting};
 use crate::support::deeds::{assert_whole, comparable, differing, expected, text, told};
 use crate::support::disk::Trouble;
 use crate::support::rig::{Mood, Rig, SOURCES, Setup};
-use crate::support::{scraped_of, totals};
+use crate::support::{asked, scraped_of, totals};
 
 /// Lives in `cargo test`.
 const FEW: u64 = 24;
@@ -363,8 +363,7 @@ fn live(seed: u64) -> Result<(), String> {
 
 #[test]
 fn whatever_happens_what_is_told_is_true() {
-    let asked = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("SEED and SEEDS are numbers"));
-    let (first, count): (Option<u64>, Option<u64>) = (asked("SEED"), asked("SEEDS"));
+    let (first, count) = (asked("SEED"), asked("SEEDS"));
     let count = count.unwrap_or(if first.is_some() { 1 } else { FEW });
     let first = first.unwrap_or(FIRST);
     let began = std::time::Instant::now();

@@ -205,12 +205,29 @@ impl Exporter {
                 program.url = url;
                 return;
             }
-            if let Some(status) = program.child.try_wait().expect("it is our child") {
-                panic!("the exporter ended with {status}: {}", self.log());
-            }
+            self.still_runs();
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the exporter does not answer: {}", self.log());
+    }
+
+    /// Starts it and ends it without a word as soon as its log says so.
+    pub fn kill_when(&mut self, log_says: impl Fn(&str) -> bool) {
+        self.spawn(&[]);
+        let deadline = Instant::now() + PATIENCE;
+        while !log_says(&self.log()) {
+            self.still_runs();
+            assert!(Instant::now() < deadline, "the exporter does not say so: {}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.kill();
+    }
+
+    fn still_runs(&mut self) {
+        let program = self.program.as_mut().expect("it was started");
+        if let Some(status) = program.child.try_wait().expect("it is our child") {
+            panic!("the exporter ended with {status}: {}", self.log());
+        }
     }
 
     pub fn kill(&mut self) {

@@ -2,23 +2,29 @@
 
 use std::fmt;
 
-/// The widest a column gets; what is longer is cut.
+/// The widest a column gets, unless it is told otherwise; what is longer is cut.
 const MAX_WIDTH: usize = 40;
 
 /// Rows under headings.
 pub(super) struct Table {
+    widest: usize,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// With these headings.
     pub(super) fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(|&heading| heading.to_owned()).collect()] }
+        Self { widest: MAX_WIDTH, rows: vec![headings.iter().map(|&heading| heading.to_owned()).collect()] }
+    }
+
+    /// With columns of up to this many characters.
+    pub(super) fn up_to(self, widest: usize) -> Self {
+        Self { widest, ..self }
     }
 
     /// Adds a row of as many cells.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.iter().map(|cell| cut(&one_line(cell))).collect());
+        self.rows.push(cells.iter().map(|cell| cut(&one_line(cell), self.widest)).collect());
     }
 }
 
@@ -27,11 +33,11 @@ pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= MAX_WIDTH {
+fn cut(text: &str, widest: usize) -> String {
+    if text.chars().count() <= widest {
         return text.to_owned();
     }
-    text.chars().take(MAX_WIDTH - 1).chain(['…']).collect()
+    text.chars().take(widest - 1).chain(['…']).collect()
 }
 
 impl fmt::Display for Table {
