@@ -130,11 +130,6 @@ impl Disk {
         self.inner().bytes.clone()
     }
 
-    /// How long it is.
-    pub fn size(&self) -> usize {
-        self.inner().bytes.len()
-    }
-
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
