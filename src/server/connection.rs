@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -74,6 +75,15 @@ async fn connection(stream: TcpStream, app: Arc<App>, shutdown: CancellationToke
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection keeps its small packets waiting");
     }
+    converse(stream, app, shutdown).await;
+    drop(slot);
+}
+
+/// One connection over any stream, until one side has had enough.
+pub async fn converse<S>(stream: S, app: Arc<App>, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(|request| {
         let app = Arc::clone(&app);
         async move { Ok::<_, Infallible>(route::answer(&app, &request).await) }
@@ -95,5 +105,4 @@ async fn connection(stream: TcpStream, app: Arc<App>, shutdown: CancellationToke
     if let Err(error) = result {
         debug!(%error, "a connection broke");
     }
-    drop(slot);
 }

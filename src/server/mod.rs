@@ -22,7 +22,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use archive::{Archive, ArchiveError, SessionQuery};
-pub use connection::serve;
+pub use connection::{converse, serve};
 pub use listen::{ListenError, listen};
 
 use crate::domain::Clock;
