@@ -1,7 +1,7 @@
 //! The address of a platform's API: http or https, a host, and perhaps a path in front of every call.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
 
@@ -41,10 +41,14 @@ impl BaseUrl {
             return Err(format!("a URL without a host, {EXAMPLE}"));
         }
         let host = authority.host().to_ascii_lowercase();
-        let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+        let behind = &authority.as_str()[host.len()..];
+        let port = match behind.strip_prefix(':') {
             Some(digits) => Some(parse_port(digits)?),
             None => None,
         };
+        if !is_host(&host) || port.is_none() && !behind.is_empty() {
+            return Err(format!("the host is neither a name nor an address, {EXAMPLE}"));
+        }
         let port = match (scheme, port) {
             (_, None) | ("http", Some(80)) | ("https", Some(443)) => String::new(),
             (_, Some(port)) => format!(":{port}"),
@@ -76,6 +80,14 @@ impl BaseUrl {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// `http` takes nearly anything for a host, also what no request can be sent to.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
     }
 }
 
@@ -118,6 +130,13 @@ mod tests {
             "https://host:hk-secret",
             "https://host:99999",
             "https://host:",
+            "http://[]d80/hk-secret",
+            "http://[]/hk-secret",
+            "http://[::1]8080",
+            "http://[::1]hk-secret",
+            "http://[hk-secret]",
+            "http://hk%2Dsecret",
+            "http://hk-secret,b",
             "hk-secret",
             "/hk-secret",
         ] {

@@ -62,14 +62,33 @@ pub fn load(
                 flag: "--config.file",
                 source,
             })?;
-            match document::parse(&text) {
-                Ok(document) => assemble(name, Some(&document), overrides, &outside)?,
-                Err(error) => return Err(not_yaml(name, &text, error)),
-            }
+            from_text(name, &text, overrides, &outside)?
         }
     };
     config.files = read.into_inner();
     Ok(config)
+}
+
+/// Judges a text as [`load`] does a file, without touching anything: files come from `files`, and no command is run.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn judge(
+    name: &str,
+    text: &str,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+    files: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Config, ConfigError> {
+    from_text(name.to_owned(), text, overrides, &Outside { env, files, commands: None, looks: &|_| None })
+}
+
+fn from_text(name: String, text: &str, overrides: &Overrides, outside: &Outside<'_>) -> Result<Config, ConfigError> {
+    match document::parse(text) {
+        Ok(document) => assemble(name, Some(&document), overrides, outside),
+        Err(error) => Err(not_yaml(name, text, error)),
+    }
 }
 
 /// The ways to what is not in the document.

@@ -33,7 +33,7 @@ pub use base_url::BaseUrl;
 pub use duration::parse_duration;
 pub use http_file::HttpFile;
 pub use listen::ListenAddress;
-pub use load::load;
+pub use load::{judge, load};
 pub use otlp::{Histograms, OtlpConfig, OtlpDestination, OtlpMetrics, OtlpProtocol, OtlpTraces, Temporality};
 pub use problem::{ConfigError, Place, Problem, Problems};
 pub use settings::{LabelsConfig, StorageConfig, WebConfig};

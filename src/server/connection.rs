@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,10 +207,23 @@ impl Visit {
     }
 }
 
+/// One connection over any stream, without a handshake and with no other guest, until one side has had enough.
+pub async fn converse<S>(stream: S, app: Arc<App>, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let guests = Guests::new(1);
+    let caller = Caller::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let guest = Arc::new(guests.welcome(caller, guests.seat().await));
+    Visit { app, guest, caller }.http1(stream, &shutdown).await;
+}
+
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // Patience is kept by the visit, which knows what it waits for.
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
+    // Whoever closes his side after the request still waits for the answer.
+    builder.half_close(true);
     builder
 }
 

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use archive::{Archive, ArchiveError, SessionQuery};
-pub use connection::serve;
+pub use connection::{converse, serve};
 pub use door::Door;
 pub use line::Line;
 pub use listen::{ListenError, inherited, listen};

@@ -354,6 +354,20 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
+async fn who_says_that_nothing_more_comes_is_answered_all_the_same() {
+    let server = Server::start().await;
+    for path in ["/metrics", "/-/healthy", "/api/v1/sessions"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // As `nc -N` and other simple clients do.
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await.unwrap();
+        assert!(reply.starts_with(b"HTTP/1.1 200 OK\r\n"), "{path}: {}", String::from_utf8_lossy(&reply));
+    }
+}
+
+#[tokio::test]
 async fn shutdown_closes_what_is_idle_and_ends() {
     let server = Server::start().await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
