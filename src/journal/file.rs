@@ -75,8 +75,8 @@ impl Journal {
         policy: LabelPolicy,
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        // The number keeps out others that do the same at the same time.
-        let path = folder.join(format!("{FILE_NAME}.{}.new", std::process::id()));
+        // The number keeps out others that do the same at the same time, and what was left by one that was killed.
+        let path = folder.join(format!("{FILE_NAME}.{:016x}.new", fastrand::u64(..)));
         let written = (|| {
             let db = builder(Trust::Ourselves).create(&path).map_err(|error| open_error(&path, error))?;
             keep_to_ourselves(&path);
