@@ -80,8 +80,8 @@ impl Journal {
         policy: LabelPolicy,
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        // The number keeps out others that do the same at the same time.
-        let path = folder.join(format!("{FILE_NAME}.{}.new", std::process::id()));
+        // The number keeps out others that do the same at the same time, and what was left by one that was killed.
+        let path = folder.join(format!("{FILE_NAME}.{:016x}.new", fastrand::u64(..)));
         let written = (|| {
             // Before the store makes it with the rights that new files have. What is wrong with it the store will say.
             let _ = OpenOptions::new().create(true).append(true).mode(OWN_FILE).open(&path);

@@ -94,6 +94,29 @@ fn a_second_exporter_in_the_same_folder_is_refused() {
 }
 
 #[test]
+fn of_many_that_make_a_journal_at_once_one_has_it_and_nothing_else_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let barrier = std::sync::Barrier::new(8);
+    let open = || {
+        barrier.wait();
+        let opened = Journal::open(folder.path(), policy());
+        // Until everybody has tried.
+        barrier.wait();
+        opened.map(|_| ())
+    };
+    let opened: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1, "{opened:?}");
+    for refused in opened.iter().filter(|opened| opened.is_err()) {
+        assert!(matches!(refused, Err(JournalError::InUse { .. })), "{refused:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(Journal::read_only(folder.path(), policy()).unwrap().events().unwrap(), 0);
+}
+
+#[test]
 fn a_journal_of_another_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path());

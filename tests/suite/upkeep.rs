@@ -1,7 +1,7 @@
 //! Looking after a store: folding it anew when the fold has changed, making it small, and what its commands answer.
 
 use agent_session_exporter::domain::{DISCOVERED, Item, SessionNo, SourceIx, Timestamp};
-use agent_session_exporter::journal::{FILE_NAME, Journal, JournalError};
+use agent_session_exporter::journal::{ExportError, FILE_NAME, Journal, JournalError};
 use agent_session_exporter::projection::{LabelPolicy, Metric, Origin, Session, SourceRecord, State};
 use redb::{Database, ReadableTable, ReadableTableMetadata, TableDefinition};
 
@@ -104,6 +104,12 @@ fn a_store_of_another_fold_is_folded_anew_and_a_newer_one_is_refused() {
     as_another_fold_left_it(&Database::builder().create_with_backend(disk.clone()).unwrap());
     let journal = open(&disk).unwrap();
     assert!(matches!(journal.verify(), Err(JournalError::FoldTooOld { found: 0, .. })));
+    assert!(matches!(
+        journal.export(&mut Vec::new()),
+        Err(ExportError::Journal(JournalError::FoldTooOld { found: 0, .. }))
+    ));
+    let inspected = journal.inspect().unwrap();
+    assert_eq!((inspected.fold, inspected.sources[0].settled.sessions), (0, 20), "heads can be read all the same");
     journal.load(at(0)).unwrap();
     assert!(says(&journal) == before);
     drop(journal);
