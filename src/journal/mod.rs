@@ -98,6 +98,14 @@ pub enum JournalError {
         /// What is wrong.
         reason: String,
     },
+    /// The disk refuses, so nothing can be said of the file.
+    #[error("{path} cannot be opened: {source}; nothing of it is lost by that: mend the disk, then start again")]
+    Disk {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// It was removed or replaced while we used it.
     #[error(
         "{path} was removed or replaced while it was in use, so nothing more can be kept in it: move it back, or start the exporter again to go on with what is there now"
@@ -293,13 +301,14 @@ fn builder() -> Builder {
 fn open_error(path: &Path, error: DatabaseError) -> JournalError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { path: path.to_owned() },
-        DatabaseError::Storage(redb::StorageError::Io(source))
-            if matches!(
-                source.kind(),
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-            ) =>
-        {
-            JournalError::Folder { path: path.to_owned(), source }
+        // What the system says; the store's own complaints have no number of it.
+        DatabaseError::Storage(redb::StorageError::Io(source)) if source.raw_os_error().is_some() => {
+            use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+            match source.kind() {
+                PermissionDenied | ReadOnlyFilesystem => JournalError::Folder { path: path.to_owned(), source },
+                NotFound => JournalError::Missing { path: path.to_owned() },
+                _ => JournalError::Disk { path: path.to_owned(), source },
+            }
         }
         other => JournalError::Damaged { path: path.to_owned(), reason: other.to_string() },
     }

@@ -29,4 +29,5 @@ mod simulation;
 mod sources;
 mod span_laws;
 mod span_lives;
+mod store_faults;
 mod traces;

@@ -109,6 +109,8 @@ pub struct Exporter {
     config: String,
     log: PathBuf,
     program: Option<Program>,
+    /// What a shell does before it becomes the exporter.
+    prelude: Option<String>,
 }
 
 impl Exporter {
@@ -121,9 +123,14 @@ impl Exporter {
         );
         let config = folder.write("exporter.yaml", &config);
         let log = folder.path().join("exporter.log");
-        let mut exporter = Self { folder, config, log, program: None };
+        let mut exporter = Self { folder, config, log, program: None, prelude: None };
         exporter.restart();
         exporter
+    }
+
+    /// From now on it is started by a shell that does this first.
+    pub fn after(&mut self, prelude: &str) {
+        self.prelude = Some(prelude.to_owned());
     }
 
     /// For a simulated platform at `url`.
@@ -148,7 +155,18 @@ impl Exporter {
     pub fn spawn(&mut self, env: &[(&str, &str)]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
         let _ = std::fs::remove_file(self.url_file());
-        let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
+        let args = ["serve", "--config.file", &self.config, "--log.level", "trace"];
+        let mut command = match &self.prelude {
+            Some(prelude) => {
+                let mut shell = Command::new("bash");
+                let script = format!("{prelude}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, env!("CARGO_BIN_EXE_agent-session-exporter")]).args(args);
+                shell.env_clear().stdin(Stdio::null());
+                shell
+            }
+            None => command(&args),
+        };
+        let child = command
             .envs(env.iter().copied())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
@@ -187,6 +205,11 @@ impl Exporter {
 
     pub fn stop(&mut self) -> Option<i32> {
         self.program.take().expect("it is running").stop()
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> String {
+        self.program.as_ref().expect("it is running").child.id().to_string()
     }
 
     pub fn url(&self) -> &str {
