@@ -169,6 +169,8 @@ pub struct Engine {
     held: VecDeque<Command>,
     /// The store failed and could not be read back: how long until that is tried again.
     broken: Option<Duration>,
+    /// The store failed, and nothing was committed since.
+    failing: bool,
     clock: Arc<dyn Clock>,
     observer: Box<dyn Observer>,
     keep: Keep,
@@ -202,6 +204,7 @@ impl Engine {
             commands,
             held: VecDeque::new(),
             broken: None,
+            failing: false,
             clock,
             observer,
             keep,
@@ -349,12 +352,16 @@ impl Engine {
             drop(committing);
             match committed {
                 Ok(stats) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!("the store takes commits again; nothing is lost");
+                    }
                     self.sent = None;
                     self.state.committed();
                     self.observer.committed(&stats, &self.journal);
                 }
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; nothing of it is shown, it will be repeated");
+                    self.failing = true;
                     self.observer.failed(&error);
                     refuse(std::mem::take(&mut answers), &Arc::new(error));
                     // If that fails, too, it is tried again until it works.
@@ -431,16 +438,14 @@ impl Engine {
                 for entrant in self.attached.clone() {
                     self.enter(entrant);
                 }
-                if self.broken.take().is_some() {
-                    tracing::info!("the store is back; everything goes on from what is committed");
-                }
+                self.broken = None;
                 Ok(())
             }
             Err(error) => {
                 let wait = self.broken.map_or(FIRST_RETRY, |wait| (wait * 2).min(LAST_RETRY));
                 tracing::error!(%error, retry_in = ?wait, "the state cannot be read back");
                 self.observer.failed(&error);
-                self.broken = Some(wait);
+                (self.broken, self.failing) = (Some(wait), true);
                 Err(error)
             }
         }

@@ -36,6 +36,7 @@ mod simulation;
 mod sources;
 mod span_laws;
 mod span_lives;
+mod store_faults;
 mod traces;
 mod upkeep;
 mod verify;

@@ -112,6 +112,8 @@ pub struct Exporter {
     web: Option<String>,
     log: PathBuf,
     program: Option<Program>,
+    /// What a shell does before it becomes the exporter.
+    prelude: Option<String>,
 }
 
 impl Exporter {
@@ -133,7 +135,7 @@ impl Exporter {
         );
         let config = folder.write("exporter.yaml", &config);
         let log = folder.path().join("exporter.log");
-        let mut exporter = Self { folder, config, flags: Vec::new(), web, log, program: None };
+        let mut exporter = Self { folder, config, flags: Vec::new(), web, log, program: None, prelude: None };
         exporter.restart();
         exporter
     }
@@ -154,6 +156,11 @@ impl Exporter {
     pub fn hang_up(&self) {
         let pid = self.program.as_ref().expect("it is running").child.id().to_string();
         assert!(Command::new("kill").args(["-HUP", &pid]).status().expect("kill is everywhere").success());
+    }
+
+    /// From now on it is started by a shell that does this first.
+    pub fn after(&mut self, prelude: &str) {
+        self.prelude = Some(prelude.to_owned());
     }
 
     /// For a simulated platform at `url`.
@@ -179,8 +186,18 @@ impl Exporter {
         if let Some(web) = &self.web {
             args.extend(["--web.config.file", web]);
         }
-        let child = command(&args)
-            .args(&self.flags)
+        args.extend(self.flags.iter().map(String::as_str));
+        let mut command = match &self.prelude {
+            Some(prelude) => {
+                let mut shell = Command::new("bash");
+                let script = format!("{prelude}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, env!("CARGO_BIN_EXE_agent-session-exporter")]).args(args);
+                shell.env_clear().stdin(Stdio::null());
+                shell
+            }
+            None => command(&args),
+        };
+        let child = command
             .envs(env.iter().copied())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
