@@ -38,7 +38,10 @@ fn who(args: &QueryArgs) -> Result<Who, Failed> {
         return Ok(Who::Exporter(DEFAULT_URL.to_owned()));
     };
     match Journal::read_only(folder, LabelPolicy::default()) {
-        Ok(journal) => Ok(Who::Store(Box::new(Archive::new(journal)))),
+        Ok(journal) => {
+            journal.refuse_older_fold().map_err(Failed::running)?;
+            Ok(Who::Store(Box::new(Archive::new(journal))))
+        }
         // An exporter has it open: then that one answers, and says where it listens.
         Err(error @ JournalError::InUse { .. }) => running_on(folder)
             .map(Who::Exporter)

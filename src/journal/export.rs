@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::lines::{Header, Line, StoredSeries, Trailer, digits};
 use super::record::{decode_entry, take_series_apart};
-use super::tables::{BASE, FOLD, FOLD_VERSION, FORMAT, LOG, META, NAMES, OUTBOX, SERIES, SESSIONS, SOURCES, WALKS};
+use super::tables::{BASE, FOLD, FORMAT, LOG, META, NAMES, OUTBOX, SERIES, SESSIONS, SOURCES, WALKS};
 use super::{Journal, JournalError};
 use crate::domain::{NameId, SessionNo, SourceIx, Timestamp};
 use crate::projection::Session;
@@ -62,10 +62,7 @@ impl Journal {
     ///
     /// A store whose totals are of an older fold is not exported before it was folded anew: its records cannot be read.
     pub fn export(&self, out: &mut dyn Write) -> Result<u64, ExportError> {
-        let fold = self.meta(FOLD)?.unwrap_or(0);
-        if fold != FOLD_VERSION {
-            return Err(JournalError::FoldTooOld { path: self.path.clone(), found: fold }.into());
-        }
+        self.refuse_older_fold()?;
         let transaction = self.begin_read()?;
         let mut lines = Lines { out, hash: Xxh3::new(), count: 0, buffer: Vec::new() };
         lines.write(&Line::Header(Header::of_today()))?;

@@ -149,6 +149,15 @@ impl Journal {
         Ok(begin(db)?)
     }
 
+    /// Records of sessions that an older fold left may be written in another way: whoever wants to read them waits until
+    /// an exporter has folded them anew.
+    pub fn refuse_older_fold(&self) -> Result<(), JournalError> {
+        match self.meta(FOLD)? {
+            Some(FOLD_VERSION) => Ok(()),
+            found => Err(JournalError::FoldTooOld { path: self.path.clone(), found: found.unwrap_or(0) }),
+        }
+    }
+
     fn create_tables(&self) -> Result<(), JournalError> {
         let transaction = self.begin_write()?;
         {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::inspect::Carried;
 use super::rebuild::Folded;
 use super::record::decode_series;
-use super::tables::{EVENTS, FOLD, FOLD_VERSION, FORMAT, LOG, OUTBOX, SERIES};
+use super::tables::{EVENTS, FOLD_VERSION, FORMAT_VERSION, LOG, OUTBOX, SERIES};
 use super::{Journal, JournalError};
 use crate::domain::{NameId, SessionId, SourceIx, Timestamp};
 use crate::projection::{
@@ -111,11 +111,7 @@ impl Journal {
     ///
     /// A store whose totals are of an older fold cannot be compared before it was folded anew.
     pub fn verify(&self) -> Result<Verification, JournalError> {
-        let [format, fold] = [FORMAT, FOLD].map(|key| self.meta(key));
-        let (format, fold) = (format?.unwrap_or(0), fold?.unwrap_or(0));
-        if fold != FOLD_VERSION {
-            return Err(JournalError::FoldTooOld { path: self.path.clone(), found: fold });
-        }
+        self.refuse_older_fold()?;
         let (stored, base) = (self.stored_series()?, self.base()?);
         let stored_metrics = || Metric::ALL.iter().copied().filter(|metric| metric.is_stored());
         // Where a metric once had more label sets than it may, whoever has no series of its own went to the overflow
@@ -153,8 +149,8 @@ impl Journal {
         self.check_outbox(&mut faults)?;
         faults.extend(broken_invariants(&loaded).into_iter().map(|name| format!("an invariant does not hold: {name}")));
         Ok(Verification {
-            format,
-            fold,
+            format: FORMAT_VERSION,
+            fold: FOLD_VERSION,
             sessions,
             facts,
             carried: self.carried()?,
