@@ -29,6 +29,7 @@ mod platform_faults;
 mod program;
 mod push;
 mod push_client;
+mod reliability;
 mod reload;
 mod secrets;
 mod seeds;
