@@ -190,7 +190,7 @@ def main(program):
         work.callback(process.close)
         old, old_port = exporter(program, f"http://{platform}", "old", "old.yml")
         work.callback(old.close)
-        if "certificate expired" not in old.said():
+        if "the certificate has expired" not in old.said():
             sys.exit("secured: nobody says that the exporter's own certificate has expired")
         ask_with_curl(port)
 
