@@ -2,7 +2,7 @@
 
 use crate::cli::CheckArgs;
 use crate::config::{Overrides, SourceConfig, WebConfigFile, load};
-use crate::connection::{NO_HOST, NO_TLS, NOT_TRUSTED};
+use crate::connection::{self, NO_HOST, NO_TLS, NOT_TRUSTED};
 use crate::domain::{Clock, Timestamp};
 use crate::ingest::platforms::{Finding, SettingKind};
 use crate::ingest::transport::{Http, Transport, TransportError};
@@ -111,6 +111,9 @@ fn unreachable_hint(error: &TransportError) -> String {
         TransportError::Connect(NO_HOST) => "is base_url right, and can this machine resolve names?",
         TransportError::Connect(NOT_TRUSTED) => {
             "is base_url right? if its authority is a private one, it has to be among the system's (SSL_CERT_FILE)"
+        }
+        TransportError::Connect(why) if connection::is_about_trust(why) => {
+            "is base_url right? the certificate says otherwise, or our clock does"
         }
         TransportError::Connect(NO_TLS) => "is base_url right, https or http?",
         TransportError::Connect(_) => "is base_url right, and reachable from here (firewall, proxy)?",
