@@ -291,7 +291,11 @@ impl Runtime {
                 },
                 request = asked(reloads.as_mut()) => {
                     let outcome = match reloads.as_mut().map(|reloads| reloads.load(&self.fixed)) {
-                        Some(Ok(config)) => sources.watch(config.sources).await.map_err(ReloadError::from),
+                        Some(Ok(config)) => tokio::select! {
+                            watching = sources.watch(config.sources) => watching.map_err(ReloadError::from),
+                            // It may be waiting for a store that fails. Whoever asked is told that we are stopping.
+                            () = shutdown.cancelled() => continue,
+                        },
                         Some(Err(error)) => Err(error),
                         None => Ok(Difference::default()),
                     };
