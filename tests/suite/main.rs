@@ -17,6 +17,7 @@ mod everruns_laws;
 mod everruns_recorded;
 mod export;
 mod handshakes;
+mod intake;
 mod jobs;
 mod journal;
 mod kills;
