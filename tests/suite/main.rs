@@ -6,6 +6,7 @@ mod support;
 mod alerts;
 mod audit;
 mod bad_input;
+mod corpus;
 mod damage;
 mod dashboards;
 mod decode;
