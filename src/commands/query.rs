@@ -193,6 +193,9 @@ fn print_detail(detail: &SessionDetail) {
         println!("child     {child}");
     }
     println!();
+    if detail.left_out > 0 {
+        println!("{:<27}  {} earlier facts are left out", "", detail.left_out);
+    }
     for row in &detail.timeline {
         println!("{:<27}  {}", row.at, table::one_line(&row.what));
     }

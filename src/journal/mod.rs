@@ -19,6 +19,7 @@ mod outbox;
 mod place;
 mod rebuild;
 mod record;
+mod refolding;
 mod retention;
 mod tables;
 

@@ -3,6 +3,7 @@
 use redb::ReadableTable;
 
 use super::record::{decode_entry, decode_series, encode_series};
+use super::refolding::Refolding;
 use super::tables::{BASE, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
 use crate::domain::SessionNo;
@@ -98,16 +99,9 @@ impl Journal {
 /// Folds one session's log into `state`. What is not a fact of the log (how far lists were read) is taken over from
 /// its record. `None` if the log does not begin with the session's discovery.
 pub fn refold(state: &mut State, stored: &SessionHead, entries: &[Entry]) -> Option<Session> {
-    let first = entries.first()?;
-    let mut session = State::session_of_log(stored.id.clone(), stored.source, stored.count_from, first)?;
-    for entry in entries {
-        state.refold(&mut session, entry);
-    }
-    session.progress.entries = stored.progress.entries;
-    session.progress.mark = stored.progress.mark;
-    session.progress.checked_at = stored.progress.checked_at;
-    session.progress.settled = stored.progress.settled;
-    Some(session)
+    let mut refolding = Refolding::of(stored);
+    entries.iter().for_each(|entry| refolding.add(state, entry));
+    refolding.end()
 }
 
 /// An empty state with the same dictionary and sources as the journal: what a partial fold starts from.

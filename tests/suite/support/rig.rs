@@ -120,6 +120,8 @@ pub struct Rig {
     pub away: [Arc<AtomicBool>; 2],
     pub disk: Disk,
     pub seen: Seen,
+    /// What was noted of each source.
+    pub noted: [Arc<Noted>; 2],
     desk: Arc<Mutex<Desk>>,
     life: Option<Life>,
 }
@@ -137,7 +139,8 @@ struct Life {
     sender: JoinSet<()>,
 }
 
-struct ToEngine(EngineHandle);
+/// Reports go to the engine.
+pub struct ToEngine(pub EngineHandle);
 
 impl Ledger for ToEngine {
     fn commit(&self, report: Report) -> Committing<'_> {
@@ -168,6 +171,7 @@ impl Rig {
             away: Default::default(),
             disk: Disk::default(),
             seen: Seen::default(),
+            noted: Default::default(),
             desk: Arc::new(Mutex::new(Desk { mood: Mood::Takes, received: Received::default() })),
             life: None,
         }
@@ -244,6 +248,7 @@ impl Rig {
         let entrant = Entrant { record, capabilities: platform.capabilities, abandon_turns_after: patience, traced };
         let (handle, clock) = (handle.clone(), Arc::new(self.ours.clone()));
         let limiter = Limiter::new(self.setup.requests_per_second);
+        let witness = Arc::clone(&self.noted[place]);
         async move {
             let attached = handle.attach(entrant).await.expect("the engine is at work");
             Poller {
@@ -251,7 +256,7 @@ impl Rig {
                 platform: (platform.connect)(account),
                 transport: Arc::new(way),
                 ledger: Arc::new(ToEngine(handle)),
-                witness: Arc::<Noted>::default(),
+                witness,
                 clock,
                 limiter,
                 request_timeout: Duration::from_secs(30),
@@ -350,6 +355,11 @@ impl Rig {
 
     pub fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().expect("no check has failed")
+    }
+
+    /// Forgets what the collector has, and says how many spans that were.
+    pub fn forget_spans(&self) -> usize {
+        std::mem::take(&mut self.desk().received).spans.len()
     }
 
     /// The spans that the collector has, each once.
