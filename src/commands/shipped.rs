@@ -19,7 +19,7 @@ macro_rules! runbooks {
 }
 
 /// Under the paths that the alerts name.
-const RUNBOOKS: [(&str, &str); 28] = runbooks![
+const RUNBOOKS: [(&str, &str); 29] = runbooks![
     "AgentCommitsFailing",
     "AgentCostOverBudget",
     "AgentCostRunsAway",
@@ -37,6 +37,7 @@ const RUNBOOKS: [(&str, &str); 28] = runbooks![
     "AgentSessionTimedOut",
     "AgentSessionsFailing",
     "AgentSessionsFailingAllDay",
+    "AgentSessionsUnread",
     "AgentSourceDown",
     "AgentSourceKeyRefused",
     "AgentSourceStale",

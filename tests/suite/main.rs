@@ -23,6 +23,7 @@ mod platform_faults;
 mod program;
 mod push;
 mod push_client;
+mod reliability;
 mod secrets;
 mod seeds;
 mod simulation;
