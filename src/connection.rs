@@ -3,10 +3,18 @@
 use std::error::Error;
 use std::io;
 
+use rustls::{AlertDescription, CertificateError as Wrong};
+
 /// Nobody answers at the address, or not as was expected.
 pub const CANNOT_CONNECT: &str = "cannot connect";
 /// The other side is not who it should be, as far as our authorities know.
 pub const NOT_TRUSTED: &str = "certificate not trusted";
+/// It was the other side, once.
+const EXPIRED: &str = "certificate expired";
+/// It will be the other side, by our clock.
+const NOT_YET: &str = "certificate not valid yet";
+/// It is somebody else.
+const OTHER_NAME: &str = "certificate of another name";
 /// The other side does not speak TLS, or none that we speak.
 pub const NO_TLS: &str = "no TLS";
 /// The name has no address.
@@ -15,14 +23,25 @@ pub const NO_HOST: &str = "host not found";
 /// A reason that is a label value and stands in logs: it quotes nothing. `connected` is whether there was a connection.
 pub fn reason(error: &(dyn Error + 'static), connected: bool) -> &'static str {
     match find::<rustls::Error>(error) {
-        Some(rustls::Error::InvalidCertificate(_)) => NOT_TRUSTED,
-        // The other side ended the handshake: mostly because it wants a certificate, or another one.
+        Some(rustls::Error::InvalidCertificate(wrong)) => match wrong {
+            Wrong::Expired | Wrong::ExpiredContext { .. } => EXPIRED,
+            Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => NOT_YET,
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => OTHER_NAME,
+            _ => NOT_TRUSTED,
+        },
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => "client certificate wanted",
+        // The other side ended the handshake: mostly because it wants another certificate.
         Some(rustls::Error::AlertReceived(_)) => "refused by TLS",
         Some(_) => NO_TLS,
         None if connected => "connection lost",
         None if is_of_a_name(error) => NO_HOST,
         None => CANNOT_CONNECT,
     }
+}
+
+/// Whether a reason is about the certificate of the other side.
+pub fn is_about_trust(reason: &str) -> bool {
+    [NOT_TRUSTED, EXPIRED, NOT_YET, OTHER_NAME].contains(&reason)
 }
 
 /// The first error of a kind among an error and what caused it.
@@ -64,7 +83,7 @@ mod tests {
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, bad));
         assert_eq!(reason(&wrapped, false), NOT_TRUSTED);
         let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
-        assert_eq!(reason(&io::Error::other(alert), true), "refused by TLS");
+        assert_eq!(reason(&io::Error::other(alert), true), "client certificate wanted");
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!((reason(&refused, false), reason(&refused, true)), (CANNOT_CONNECT, "connection lost"));
     }

@@ -88,6 +88,8 @@ pub struct Attached {
 
 enum Command {
     Attach { entrant: Box<Entrant>, reply: oneshot::Sender<Attached> },
+    Known { name: String, reply: oneshot::Sender<Option<SourceRecord>> },
+    Detach { name: String },
     Rekey { ix: SourceIx, key_print: u64 },
     Report { report: Report, reply: oneshot::Sender<Result<Receipt, EngineError>> },
     Sent { before: u64 },
@@ -107,6 +109,18 @@ impl EngineHandle {
         let command = Command::Attach { entrant: Box::new(entrant), reply };
         self.commands.send(command).await.map_err(|_| EngineError::Stopped)?;
         answer.await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// What is stored of a source, if it was ever watched.
+    pub async fn known(&self, name: &str) -> Result<Option<SourceRecord>, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Known { name: name.to_owned(), reply }).await.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// Watches a source no longer: it is kept, and shown no more until it is attached again.
+    pub async fn detach(&self, name: &str) -> Result<(), EngineError> {
+        self.commands.send(Command::Detach { name: name.to_owned() }).await.map_err(|_| EngineError::Stopped)
     }
 
     /// Remembers a new key of a source whose account was recognised.
@@ -285,6 +299,15 @@ impl Engine {
                     // A source that gave up waiting has ended; there is nobody to tell.
                     let _ = reply.send(attached);
                 }
+                Command::Known { name, reply } => {
+                    let known = self.state.find_source(&name).map(|ix| self.state.source(ix).clone());
+                    // Whoever asked has given up.
+                    let _ = reply.send(known);
+                }
+                Command::Detach { name } => {
+                    self.attached.retain(|known| known.record.name != name);
+                    self.state.find_source(&name).into_iter().for_each(|ix| self.state.detach(ix));
+                }
                 Command::Rekey { ix, key_print } => {
                     let record = SourceRecord { key_print, ..self.state.source(ix).clone() };
                     self.state.update_source(ix, record);
@@ -377,9 +400,10 @@ impl Engine {
     fn attach(&mut self, entrant: Entrant) -> Attached {
         let found = self.state.find_source(&entrant.record.name);
         let before = found.map(|ix| self.state.source(ix).clone());
-        // Who is started over after a failure attaches again.
-        if !self.attached.iter().any(|known| known.record.name == entrant.record.name) {
-            self.attached.push(entrant.clone());
+        // Who is started over after a failure, or with another configuration, attaches again.
+        match self.attached.iter_mut().find(|known| known.record.name == entrant.record.name) {
+            Some(known) => *known = entrant.clone(),
+            None => self.attached.push(entrant.clone()),
         }
         let ix = self.enter(entrant);
         Attached {

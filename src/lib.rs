@@ -38,6 +38,8 @@ pub mod telemetry;
 
 pub mod simulator;
 
+pub mod audit;
+
 pub mod config;
 
 pub mod witness;

@@ -8,7 +8,9 @@
 //! A job commits what a page told before it asks for the next one, and moves on only when that is durable: a crash
 //! at any point repeats a page, which the engine recognises.
 
+pub mod access;
 mod call;
+mod inquiry;
 mod job;
 pub mod limiter;
 pub mod platforms;
@@ -17,4 +19,5 @@ pub mod schedule;
 pub mod transport;
 
 pub use call::{CUT, Failure, MAX_BODY, Request, Response, TIMED_OUT};
+pub use inquiry::{Heard, Inquiry, Next, Statement, Used};
 pub use job::{Finish, Input, Job, Output};

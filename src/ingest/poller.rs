@@ -1,7 +1,7 @@
 //! One source's loop: does what the schedule says, within the budget, and hands everything learnt to the engine.
 //!
-//! The poller owns what jobs must not touch: the socket, the clock, the retries. A failed request is repeated with
-//! growing pauses; a job that fails is tried again later. Nothing that fails here moves a cursor.
+//! The poller owns what jobs must not touch: the socket, the clock, the retries ([`Access`]). A job that fails is tried
+//! again later. Nothing that fails here moves a cursor.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,30 +11,20 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use tracing::field::Empty;
 
-use super::limiter::Limiter;
+use super::access::Access;
 use super::platforms::Platform;
 use super::schedule::{Ended, Rhythm, Schedule, Tick, Work};
-use super::transport::{Answer, Transport, TransportError};
-use super::{CUT, Failure, Finish, Input, Job, Output, Request, Response, TIMED_OUT};
-use crate::domain::{Clock, Due, Item, Receipt, Report, SessionId, SourceIx, Timestamp};
+use super::{Failure, Finish, Input, Job, Output, Request, Response};
+use crate::domain::{Due, Item, Receipt, Report, SessionId, SourceIx, Timestamp};
 
-/// Attempts at one request before its job fails.
-const ATTEMPTS: u32 = 4;
-/// The pause before the second attempt; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A 429 without Retry-After pauses the source for this long, then twice as long, and so on.
-const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
 /// How long before the account is looked at again when nothing could be learnt of it.
 const UNRECOGNISED_WAIT: Duration = Duration::from_secs(15);
 /// How long before a foreign account is looked at again; somebody has to change the configuration.
 const FOREIGN_WAIT: Duration = Duration::from_secs(600);
-/// A platform may ask for this much patience; asked for more, we ask again after it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// With more sessions than this waiting to be read, discovery looks for no new ones: finding more helps nobody.
 const MAX_BACKLOG: usize = 2000;
 
@@ -85,18 +75,10 @@ pub struct Poller {
     pub source: SourceIx,
     /// Its platform's side.
     pub platform: Arc<dyn Platform>,
-    /// The way to it.
-    pub transport: Arc<dyn Transport>,
+    /// The way to it, and who is told of what happens.
+    pub access: Access,
     /// Where reports go.
     pub ledger: Arc<dyn Ledger>,
-    /// Who is told.
-    pub witness: Arc<dyn Witness>,
-    /// Our time.
-    pub clock: Arc<dyn Clock>,
-    /// Its budget.
-    pub limiter: Limiter,
-    /// How long one request may take.
-    pub request_timeout: Duration,
     /// How far walks had come, as the store remembers.
     pub walks: Vec<(String, Timestamp)>,
     /// Sessions to recognise the account by before anything of it is counted, where its key is a new one.
@@ -187,7 +169,7 @@ impl Polling {
                 return None;
             };
             tracing::error!(%failure, "the account cannot be recognised; nothing of it is counted");
-            poller.witness.discovered(Err(&failure), poller.clock.now());
+            poller.access.witness.discovered(Err(&failure), poller.access.clock.now());
             if once {
                 return refused;
             }
@@ -239,7 +221,7 @@ impl Polling {
     fn tell_backlog(&self) {
         let backlog = self.schedule.backlog();
         if self.backlog.send_replace(backlog) != backlog {
-            self.poller.witness.backlog(backlog);
+            self.poller.access.witness.backlog(backlog);
         }
     }
 
@@ -249,7 +231,7 @@ impl Polling {
             Work::Discover => {
                 let walks = &self.walks;
                 let walked = |name: &str| walks.iter().find(|(walk, _)| walk == name).map(|(_, until)| *until);
-                poller.platform.discover(&walked, poller.clock.now())
+                poller.platform.discover(&walked, poller.access.clock.now())
             }
             Work::Read(due) => poller.platform.read(due),
             Work::Sweep => poller.platform.sweep(),
@@ -297,19 +279,19 @@ impl Run<'_> {
     async fn job(&mut self, mut job: Box<dyn Job>, work: &Work) -> Ended {
         let span = tracing::debug_span!("poll", stage = job.stage(), source.index = i64::from(self.poller.source.0));
         let outcome = self.converse(&mut *job).instrument(span).await;
-        let now = self.poller.clock.now();
+        let now = self.poller.access.clock.now();
         if matches!(work, Work::Discover) {
-            self.poller.witness.discovered(outcome.as_ref().map(|_| ()), now);
+            self.poller.access.witness.discovered(outcome.as_ref().map(|_| ()), now);
         }
         match outcome {
             Ok(ended) => {
-                self.poller.witness.succeeded(job.stage(), now);
+                self.poller.access.witness.succeeded(job.stage(), now);
                 ended
             }
             Err(failure) => {
                 tracing::warn!(stage = job.stage(), %failure, "polling failed; it is tried again");
                 if matches!(work, Work::Read(_)) {
-                    self.poller.witness.unread(&failure);
+                    self.poller.access.witness.unread(&failure);
                 }
                 // What only a change of the configuration can mend is not tried again at once.
                 let is_refused = matches!(failure, Failure::KeyRefused(_) | Failure::CountedTwice(_));
@@ -343,11 +325,10 @@ impl Run<'_> {
                     let Some((request, _)) = asked.take() else {
                         return Err(Failure::Nonsense(reason));
                     };
-                    self.poller.witness.requested(request.endpoint, "undecodable", Duration::ZERO, 0);
-                    if attempts >= ATTEMPTS {
+                    self.poller.access.witness.requested(request.endpoint, "undecodable", Duration::ZERO, 0);
+                    if !self.poller.access.may_ask_again(attempts).await {
                         return Err(Failure::Nonsense(reason));
                     }
-                    sleep(pause(attempts)).await;
                     input = self.fetch(request, &mut attempts, &mut asked).await;
                 }
                 Output::Commit(items) => {
@@ -363,7 +344,7 @@ impl Run<'_> {
     }
 
     async fn fetch(&self, request: Request, attempts: &mut u32, asked: &mut Option<(Request, Response)>) -> Input {
-        match self.poller.ask(&request, attempts).await {
+        match self.poller.access.ask(&request, attempts).await {
             Ok(response) => {
                 *asked = Some((request, response.clone()));
                 Input::Response(response)
@@ -380,7 +361,7 @@ impl Run<'_> {
                 _ => None,
             })
             .collect();
-        let now = self.poller.clock.now();
+        let now = self.poller.access.clock.now();
         let (asked_at, received_at) = times.unwrap_or((now, now));
         let report = Report { source: self.poller.source, asked_at, received_at, items };
         let mut receipt = self.poller.ledger.commit(report).await.map_err(|error| match error {
@@ -400,91 +381,4 @@ impl Run<'_> {
         }
         Ok(receipt)
     }
-}
-
-impl Poller {
-    /// Asks until there is an answer that a job can use, or the attempts are used up.
-    pub async fn ask(&self, request: &Request, attempts: &mut u32) -> Result<Response, Failure> {
-        loop {
-            *attempts += 1;
-            self.limiter.acquire().await;
-            let asked_at = self.clock.now();
-            let began = Instant::now();
-            let span = tracing::debug_span!("request", endpoint = request.endpoint, status = Empty);
-            let answer = match timeout(self.request_timeout, self.transport.get(request)).instrument(span.clone()).await
-            {
-                Ok(answer) => answer,
-                Err(_) => Err(TransportError::Timeout),
-            };
-            if let Ok(answer) = &answer {
-                span.record("status", i64::from(answer.status));
-            }
-            drop(span);
-            let received_at = self.clock.now();
-            let failure = match answer {
-                Ok(answer) => {
-                    let bytes = answer.body.len() as u64;
-                    let code = answer.status.to_string();
-                    self.witness.requested(request.endpoint, &code, began.elapsed(), bytes);
-                    self.note_skew(&answer, asked_at, received_at);
-                    match self.judge(request, &answer, *attempts) {
-                        None => {
-                            let Answer { status, etag, body, date, .. } = answer;
-                            return Ok(Response { status, etag, body, asked_at, received_at, date });
-                        }
-                        Some(failure) => failure,
-                    }
-                }
-                Err(error) => {
-                    let bytes = if let TransportError::TooLarge { read, .. } = error { read } else { 0 };
-                    self.witness.requested(request.endpoint, "error", began.elapsed(), bytes);
-                    match error {
-                        TransportError::TooLarge { limit, .. } => return Err(Failure::TooLarge(limit)),
-                        TransportError::Timeout => Failure::Transport(TIMED_OUT),
-                        TransportError::Connect(why) => Failure::Transport(why),
-                        TransportError::Cut => Failure::Transport(CUT),
-                    }
-                }
-            };
-            let is_final = matches!(failure, Failure::KeyRefused(_)) || *attempts >= ATTEMPTS;
-            if is_final {
-                return Err(failure);
-            }
-            tracing::debug!(endpoint = request.endpoint, %failure, attempt = *attempts, "asking again");
-            sleep(pause(*attempts)).await;
-        }
-    }
-
-    /// What is wrong with an answer, unless it is the job's to understand.
-    fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
-        match answer.status {
-            401 => Some(Failure::KeyRefused(401)),
-            403 if request.speaks_for_key => Some(Failure::KeyRefused(403)),
-            429 => {
-                self.witness.throttled();
-                let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));
-                self.limiter.pause(jittered(wait.min(LONGEST_PAUSE)));
-                Some(Failure::Throttled)
-            }
-            408 | 500.. => Some(Failure::Status(answer.status)),
-            _ => None,
-        }
-    }
-
-    fn note_skew(&self, answer: &Answer, asked_at: Timestamp, received_at: Timestamp) {
-        let Some(date) = answer.date else { return };
-        // The header counts whole seconds: on average half of one has passed.
-        let theirs = date.seconds() + 0.5;
-        let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
-        self.witness.skew(theirs - ours);
-    }
-}
-
-fn pause(attempts: u32) -> Duration {
-    jittered(FIRST_PAUSE * 2u32.pow(attempts.clamp(1, 8) - 1))
-}
-
-/// A little longer than asked, so that many exporters do not come back at the same instant.
-fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(1.0 + 0.25 * fastrand::f64())
 }

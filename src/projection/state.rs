@@ -259,6 +259,13 @@ impl State {
         }
     }
 
+    /// Says that a source is no longer watched: nothing of it is shown until it is attached again.
+    pub fn detach(&mut self, ix: SourceIx) {
+        let source = &mut self.sources[ix.0 as usize];
+        source.capabilities = None;
+        source.traced = false;
+    }
+
     /// Says whether the sessions of a source are told as spans.
     pub fn trace(&mut self, ix: SourceIx, traced: bool) {
         self.sources[ix.0 as usize].traced = traced;

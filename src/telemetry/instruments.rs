@@ -1,9 +1,12 @@
 //! The exporter's own live instruments, on a registry of their own; what is folded from events is not among them.
 
-use prometheus::core::Collector;
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use super::process::Process;
@@ -44,6 +47,8 @@ pub struct Instruments {
     push_failures: IntCounterVec,
     push_dropped: IntCounterVec,
     outbox_spans: IntGaugeVec,
+    reload_worked: IntGauge,
+    reloaded_at: Gauge,
 }
 
 /// Names and labels are constants, so making an instrument cannot fail in a way that a test would not have shown.
@@ -57,6 +62,20 @@ fn added<C: Collector + Clone + 'static>(registry: &Registry, instrument: promet
     let instrument = instrument.expect(VALID);
     registry.register(Box::new(instrument.clone())).expect(VALID);
     instrument
+}
+
+/// Takes away the series of one source.
+fn forget<T: MetricVecBuilder>(instruments: &MetricVec<T>, source: &str) {
+    for family in instruments.collect() {
+        for metric in family.get_metric() {
+            let labels: HashMap<&str, &str> =
+                metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            if labels.get("source") == Some(&source) {
+                // Gone already is gone.
+                let _ = instruments.remove(&labels);
+            }
+        }
+    }
 }
 
 impl Instruments {
@@ -96,6 +115,8 @@ impl Instruments {
             push_rejected: counters("otlp_rejected_total", &["signal"]),
             push_failures: counters("otlp_failures_total", &["signal", "reason"]),
             push_dropped: counters("otlp_dropped_total", &["signal", "reason"]),
+            reload_worked: added(&registry, IntGauge::with_opts(opts("config_last_reload_successful"))),
+            reloaded_at: added(&registry, Gauge::with_opts(opts("config_last_reload_success_timestamp_seconds"))),
             outbox_spans: added(&registry, IntGaugeVec::new(opts("otlp_outbox_spans"), &[])),
             registry,
         }
@@ -112,6 +133,20 @@ impl Instruments {
         self.backlog.with_label_values(&[source]).set(0);
         for counter in [&self.response_bytes, &self.throttled, &self.duplicates] {
             counter.with_label_values(&[source]);
+        }
+    }
+
+    /// Takes away everything that is told of a source.
+    pub fn forget_source(&self, source: &str) {
+        forget(&self.source_up, source);
+        forget(&self.last_success, source);
+        forget(&self.backlog, source);
+        forget(&self.clock_skew, source);
+        forget(&self.request_budget, source);
+        forget(&self.requests, source);
+        forget(&self.request_duration, source);
+        for counter in [&self.response_bytes, &self.throttled, &self.duplicates] {
+            forget(counter, source);
         }
     }
 
@@ -229,6 +264,17 @@ impl Instruments {
     /// A commit failed.
     pub fn commit_failed(&self) {
         self.commit_failures.inc();
+    }
+
+    /// The configuration that was read last is the one that runs.
+    pub fn reloaded(&self, at: Timestamp) {
+        self.reload_worked.set(1);
+        self.reloaded_at.set(at.seconds());
+    }
+
+    /// The configuration that was read last is not taken over.
+    pub fn reload_failed(&self) {
+        self.reload_worked.set(0);
     }
 
     /// A task ended unexpectedly and was started again.

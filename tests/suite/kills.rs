@@ -14,7 +14,9 @@ use agent_session_exporter::projection::LabelPolicy;
 use crate::support::counters::{Lasting, fallen, lasting};
 use crate::support::deeds::{assert_whole, comparable, differing, distinct, expected, text, told};
 use crate::support::lives::at;
-use crate::support::{Behave, Collector, Exporter, Program, compare, scraped_of, simulate_platform, totals, truth};
+use crate::support::{
+    Behave, Collector, Exporter, Program, asked, compare, scraped_of, simulate_platform, totals, truth,
+};
 
 /// Kills in `cargo test`.
 const FEW: u64 = 30;
@@ -127,7 +129,6 @@ fn differences(page: &str, collector: &Collector, platforms: &[Program; 2]) -> V
 
 #[test]
 fn kills_at_any_instant_change_nothing() {
-    let asked = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("KILLS and SEED are numbers"));
     let (kills, seed) = (asked("KILLS").unwrap_or(FEW), asked("SEED").unwrap_or(1));
     eprintln!("KILLS={kills} SEED={seed}");
     let mut dice = fastrand::Rng::with_seed(seed);

@@ -14,7 +14,7 @@ fn named() -> Vec<(&'static str, &'static str)> {
             tells_tests = false;
             continue;
         }
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         if cells.last() == Some(&"Tests") {
             tells_tests = true;
         } else if tells_tests && !line.starts_with("| ---") {

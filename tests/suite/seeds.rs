@@ -22,7 +22,7 @@ use crate::support::counters::{Lasting, fallen, lasting};
 use crate::support::deeds::{assert_whole, comparable, differing, expected, text, told};
 use crate::support::disk::Trouble;
 use crate::support::rig::{Mood, Rig, SOURCES, Setup};
-use crate::support::{scraped_of, totals};
+use crate::support::{asked, scraped_of, totals};
 
 /// Lives in `cargo test`, besides those that failed once.
 const FEW: u64 = 20;
@@ -370,6 +370,9 @@ fn live_all(seeds: impl Iterator<Item = u64>) {
             eprintln!("{why}");
             failed.push(seed);
         }
+        if lived % 500 == 0 {
+            eprintln!("{lived} lives in {:.0?}, {} failed", began.elapsed(), failed.len());
+        }
     }
     eprintln!("{lived} lives in {:.0?}", began.elapsed());
     assert!(failed.is_empty(), "each can be lived again by its SEED: {failed:?}");
@@ -383,8 +386,7 @@ fn lives_that_failed_once_are_lived_always() {
 
 #[test]
 fn whatever_happens_what_is_told_is_true() {
-    let asked = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("SEED and SEEDS are numbers"));
-    let (first, count): (Option<u64>, Option<u64>) = (asked("SEED"), asked("SEEDS"));
+    let (first, count) = (asked("SEED"), asked("SEEDS"));
     let count = count.unwrap_or(if first.is_some() { 1 } else { FEW });
     let first = first.unwrap_or(FIRST);
     eprintln!("SEED={first} SEEDS={count}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_session_exporter::domain::{Clock, Timestamp};
 use agent_session_exporter::engine::{Engine, EngineHandle, Entrant, Keep};
+use agent_session_exporter::ingest::access::Access;
 use agent_session_exporter::ingest::limiter::Limiter;
 use agent_session_exporter::ingest::platforms::{Account, hcompany};
 use agent_session_exporter::ingest::poller::{Pass, Poller};
@@ -20,7 +21,7 @@ use crate::support::endless::{Endless, ID, TOKENS};
 use crate::support::memory;
 use crate::support::rig::{Rig, SOURCES, Setup, ToEngine};
 use crate::support::running::{Seen, SetClock, sum};
-use crate::support::{Folder, Noted, START, compare, scraped_of};
+use crate::support::{Folder, Noted, START, asked, compare, scraped_of};
 
 const MEGABYTE: usize = 1 << 20;
 /// Of the longest session in `cargo test`, which shows the same as more would; `EVENTS=1000000` makes it longer.
@@ -65,12 +66,14 @@ async fn poller(handle: &EngineHandle, transport: Arc<dyn Transport>, clock: Arc
     Poller {
         source: attached.ix,
         platform: (platform.connect)(account),
-        transport,
+        access: Access {
+            transport,
+            limiter: Limiter::new(100_000.0),
+            request_timeout: Duration::from_secs(30),
+            clock,
+            witness: Arc::<Noted>::default(),
+        },
         ledger: Arc::new(ToEngine(handle.clone())),
-        witness: Arc::<Noted>::default(),
-        clock,
-        limiter: Limiter::new(100_000.0),
-        request_timeout: Duration::from_secs(30),
         recognise: Vec::new(),
         walks: attached.walks,
     }
@@ -86,7 +89,7 @@ fn measured<T>(work: impl Future<Output = T>) -> (T, usize) {
 #[test]
 fn a_session_with_a_million_events_is_read_shown_and_taken_away_in_bounded_memory() {
     let folder = Folder::new();
-    let events = std::env::var("EVENTS").map_or(FEW_EVENTS, |it| it.parse().expect("EVENTS is a number"));
+    let events = asked("EVENTS").unwrap_or(FEW_EVENTS);
     let platform = Arc::new(Endless { events });
     let ((pass, shown), reading) = measured(one_pass(&folder, Arc::clone(&platform) as _, Keep::default()));
     assert_eq!((pass.discovered, pass.failures), (true, 0));

@@ -14,7 +14,7 @@ use agent_session_exporter::simulator::{Platform, SimulateOptions};
 use crate::support::disk::Disk;
 use crate::support::memory;
 use crate::support::rig::{Rig, SOURCES, Setup};
-use crate::support::{START, compare, scraped_of};
+use crate::support::{START, asked, compare, scraped_of};
 
 const DAY: u64 = 86_400;
 /// In `cargo test`.
@@ -81,7 +81,7 @@ fn setup() -> Setup {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_grows_once_as_much_leaves_as_comes() {
-    let days = std::env::var("DAYS").map_or(FEW, |days| days.parse().expect("DAYS is a number"));
+    let days = asked("DAYS").unwrap_or(FEW);
     let mut rig = Rig::new(setup());
     rig.start().await.expect("a sound disk");
     let mut steady: Vec<Sizes> = Vec::new();

@@ -46,8 +46,10 @@ const LIVELY: [&str; 4] = ["--sessions=150", "--history=10", "--rate=8", "--spee
 
 fn limit_files_to(exporter: &Exporter, bytes: &str) {
     let limit = format!("--fsize={bytes}:unlimited");
-    let set =
-        Command::new("prlimit").args(["--pid", &exporter.pid(), &limit]).status().expect("util-linux is everywhere");
+    let set = Command::new("prlimit")
+        .args(["--pid", &exporter.pid().to_string(), &limit])
+        .status()
+        .expect("util-linux is everywhere");
     assert!(set.success());
 }
 
@@ -71,6 +73,31 @@ fn a_store_that_is_too_long_for_the_system_is_waited_for_and_nothing_of_it_is_sh
     assert_eq!(fallen(&full, &after), [""; 0]);
     assert!(exporter.log().contains("the store takes commits again"), "the log says that it is over");
     assert_eq!(exporter.stop(), Some(0));
+}
+
+/// A new configuration asks the store who a source was; whoever stops the exporter meanwhile does not wait for that.
+#[test]
+fn a_reload_that_waits_for_the_store_does_not_hold_up_the_end() {
+    let platform = simulate(&LIVELY);
+    let mut exporter = Exporter::watching(&platform.url);
+    exporter.metrics_until(|page| if scraped(page).get("sessions") > Some(&12) { Ok(()) } else { Err("slow".into()) });
+    let before = lasting(&exporter.metrics());
+    let file = exporter.folder.path().join("data").join(FILE_NAME);
+    let elsewhere = exporter.folder.path().join("elsewhere");
+    std::fs::rename(&file, &elsewhere).unwrap();
+    until_commits_fail(&exporter, &before, "the state cannot be read back");
+    let text = std::fs::read_to_string(&exporter.config).unwrap();
+    let added =
+        "  - { name: other, platform: hcompany, base_url: \"http://127.0.0.1:1\", api_key: hk-other }\nstorage:";
+    std::fs::write(&exporter.config, text.replacen("storage:", added, 1)).unwrap();
+    exporter.hang_up();
+    // Long enough for it to ask: were it shorter, the test would pass, and say less.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(exporter.stop(), Some(1), "what was read last is not stored");
+    std::fs::rename(&elsewhere, &file).unwrap();
+    std::fs::write(&exporter.config, text).unwrap();
+    exporter.restart();
+    until_equal(&exporter, &platform.url);
 }
 
 /// A small file system in memory over a folder, while it lasts.

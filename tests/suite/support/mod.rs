@@ -28,4 +28,10 @@ pub use authority::Authority;
 pub use bench_of_one::{Bench, Noted, START, with_faults};
 pub use collector::{Behave, Collector};
 pub use gate::Gate;
-pub use process::{Exporter, Folder, Program, get, run, simulate, simulate_platform, truth};
+pub use process::{Exporter, Folder, Program, get, run, simulate, simulate_platform, source, truth};
+
+/// A number that whoever runs the tests gives by this variable.
+#[expect(clippy::disallowed_methods, reason = "a test has no caller that could hand it a look-up")]
+pub fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}

@@ -12,6 +12,7 @@ use std::time::Duration;
 use agent_session_exporter::domain::{Clock, Receipt, Report, SourceIx, Span as Stretch, Timestamp};
 use agent_session_exporter::engine::{Engine, EngineError, EngineHandle, Entrant, Keep};
 use agent_session_exporter::ingest::Request;
+use agent_session_exporter::ingest::access::Access;
 use agent_session_exporter::ingest::limiter::Limiter;
 use agent_session_exporter::ingest::platforms::{Account, Descriptor, everruns, hcompany};
 use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Poller};
@@ -254,12 +255,14 @@ impl Rig {
             Poller {
                 source: attached.ix,
                 platform: (platform.connect)(account),
-                transport: Arc::new(way),
+                access: Access {
+                    transport: Arc::new(way),
+                    limiter,
+                    request_timeout: Duration::from_secs(30),
+                    clock,
+                    witness,
+                },
                 ledger: Arc::new(ToEngine(handle)),
-                witness,
-                clock,
-                limiter,
-                request_timeout: Duration::from_secs(30),
                 recognise: Vec::new(),
                 walks: attached.walks,
             }

@@ -5,6 +5,7 @@ mod check;
 mod decode;
 mod discover;
 mod events;
+mod inquire;
 mod names;
 mod read;
 mod recognise;
@@ -16,12 +17,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list, stats};
+pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list, session, stats};
 pub use events::Placed;
 
 use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked};
 use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnNames, TurnOutcome};
-use crate::ingest::Job;
+use crate::ingest::{Inquiry, Job};
 use route::Route;
 use smol_str::SmolStr;
 
@@ -267,6 +268,11 @@ impl Platform for Everruns {
 
     fn recognise(&self, known: &[SessionId]) -> Box<dyn Job> {
         Box::new(recognise::Recognise::new(&self.account, Arc::clone(&self.learnt), known))
+    }
+
+    fn inquire(&self, id: &SessionId, agent: &str) -> Box<dyn Inquiry> {
+        let without_cost = self.account.setting(GENERATIONS) == SKIP;
+        Box::new(inquire::Inquire::new(&self.account, Arc::clone(&self.learnt), id, agent, without_cost))
     }
 
     fn checks(&self, _now: Timestamp) -> Vec<Check> {

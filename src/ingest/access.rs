@@ -1,0 +1,133 @@
+//! The way to one account: requests within its budget, asked again with growing pauses until there is an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use super::limiter::Limiter;
+use super::poller::Witness;
+use super::transport::{Answer, Transport, TransportError};
+use super::{CUT, Failure, Request, Response, TIMED_OUT};
+use crate::domain::{Clock, Timestamp};
+
+/// Attempts at one request before it counts as failed.
+const ATTEMPTS: u32 = 4;
+/// The pause before the second attempt; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A 429 without Retry-After pauses the source for this long, then twice as long, and so on.
+const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
+/// A platform may ask for this much patience; asked for more, we ask again after it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The way to one account.
+pub struct Access {
+    /// How requests get there.
+    pub transport: Arc<dyn Transport>,
+    /// The budget.
+    pub limiter: Limiter,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+    /// Our time.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told of each request.
+    pub witness: Arc<dyn Witness>,
+}
+
+impl Access {
+    /// Asks until there is an answer that a job can use, or the attempts are used up.
+    pub async fn ask(&self, request: &Request, attempts: &mut u32) -> Result<Response, Failure> {
+        loop {
+            *attempts += 1;
+            self.limiter.acquire().await;
+            let asked_at = self.clock.now();
+            let began = Instant::now();
+            let span = tracing::debug_span!("request", endpoint = request.endpoint, status = Empty);
+            let answer = match timeout(self.request_timeout, self.transport.get(request)).instrument(span.clone()).await
+            {
+                Ok(answer) => answer,
+                Err(_) => Err(TransportError::Timeout),
+            };
+            if let Ok(answer) = &answer {
+                span.record("status", i64::from(answer.status));
+            }
+            drop(span);
+            let received_at = self.clock.now();
+            let failure = match answer {
+                Ok(answer) => {
+                    let bytes = answer.body.len() as u64;
+                    let code = answer.status.to_string();
+                    self.witness.requested(request.endpoint, &code, began.elapsed(), bytes);
+                    self.note_skew(&answer, asked_at, received_at);
+                    match self.judge(request, &answer, *attempts) {
+                        None => {
+                            let Answer { status, etag, body, date, .. } = answer;
+                            return Ok(Response { status, etag, body, asked_at, received_at, date });
+                        }
+                        Some(failure) => failure,
+                    }
+                }
+                Err(error) => {
+                    let bytes = if let TransportError::TooLarge { read, .. } = error { read } else { 0 };
+                    self.witness.requested(request.endpoint, "error", began.elapsed(), bytes);
+                    match error {
+                        TransportError::TooLarge { limit, .. } => return Err(Failure::TooLarge(limit)),
+                        TransportError::Timeout => Failure::Transport(TIMED_OUT),
+                        TransportError::Connect(why) => Failure::Transport(why),
+                        TransportError::Cut => Failure::Transport(CUT),
+                    }
+                }
+            };
+            let is_final = matches!(failure, Failure::KeyRefused(_)) || *attempts >= ATTEMPTS;
+            if is_final {
+                return Err(failure);
+            }
+            tracing::debug!(endpoint = request.endpoint, %failure, attempt = *attempts, "asking again");
+            sleep(pause(*attempts)).await;
+        }
+    }
+
+    /// Waits before a request whose answer made no sense is sent once more; false if it was sent often enough.
+    pub async fn may_ask_again(&self, attempts: u32) -> bool {
+        if attempts >= ATTEMPTS {
+            return false;
+        }
+        sleep(pause(attempts)).await;
+        true
+    }
+
+    /// What is wrong with an answer, unless it is the job's to understand.
+    fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
+        match answer.status {
+            401 => Some(Failure::KeyRefused(401)),
+            403 if request.speaks_for_key => Some(Failure::KeyRefused(403)),
+            429 => {
+                self.witness.throttled();
+                let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));
+                self.limiter.pause(jittered(wait.min(LONGEST_PAUSE)));
+                Some(Failure::Throttled)
+            }
+            408 | 500.. => Some(Failure::Status(answer.status)),
+            _ => None,
+        }
+    }
+
+    fn note_skew(&self, answer: &Answer, asked_at: Timestamp, received_at: Timestamp) {
+        let Some(date) = answer.date else { return };
+        // The header counts whole seconds: on average half of one has passed.
+        let theirs = date.seconds() + 0.5;
+        let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
+        self.witness.skew(theirs - ours);
+    }
+}
+
+fn pause(attempts: u32) -> Duration {
+    jittered(FIRST_PAUSE * 2u32.pow(attempts.clamp(1, 8) - 1))
+}
+
+/// A little longer than asked, so that many exporters do not come back at the same instant.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + 0.25 * fastrand::f64())
+}
