@@ -47,7 +47,7 @@ pub use failure::JournalError;
 pub use file::FILE_NAME;
 pub use import::ImportError;
 pub use inspect::{Carried, Inspection, LogCounts, Phase, SourceCounts, TableSize};
-pub use rebuild::{Refolded, refold};
+pub use rebuild::Refolded;
 pub use record::{decode_entry, encode_entry};
 pub use retention::Expired;
 pub use verify::{Difference, Of, Total, Verification, Verified};

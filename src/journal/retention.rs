@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redb::ReadableTable;
 
-use super::rebuild::{empty_like, refold};
+use super::rebuild::empty_like;
 use super::record::{decode_entry, encode_entry, encode_series};
 use super::refolding::Refolding;
 use super::tables::{BASE, CARRIED_EVENTS, CARRIED_SESSIONS, EVENTS, HORIZON, LOG, META, SESSIONS, SOURCES};
@@ -55,7 +55,9 @@ fn stub(no: SessionNo, stored: &Session, scratch: &mut State) -> Option<(Session
     let mut head = stored.head();
     head.count_from = last_sign(stored).plus(JUST_AFTER);
     head.progress = Progress { entries: 1, mark: stored.progress.mark, settled: true, ..Progress::default() };
-    let session = refold(scratch, &head, std::slice::from_ref(&entry))?;
+    let mut refolding = Refolding::of(&head);
+    refolding.add(scratch, &entry);
+    let session = refolding.end()?;
     Some((Session { listing: stored.listing, ..session }, entry))
 }
 
