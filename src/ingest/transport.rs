@@ -78,7 +78,6 @@ pub struct Http {
     client: reqwest::Client,
     base_url: String,
     credentials: Credentials,
-    max_body: u64,
 }
 
 /// Why no client could be made.
@@ -134,16 +133,11 @@ impl Http {
 
     fn of(client: reqwest::ClientBuilder, base_url: &str, credentials: Credentials) -> Result<Self, HttpError> {
         let client = client.build().map_err(|error| HttpError::Client(error.without_url().to_string()))?;
-        Ok(Self { client, base_url: base_url.to_owned(), credentials, max_body: MAX_BODY })
-    }
-
-    /// The same with another limit on bodies.
-    pub fn with_max_body(self, max_body: u64) -> Self {
-        Self { max_body, ..self }
+        Ok(Self { client, base_url: base_url.to_owned(), credentials })
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, TransportError> {
-        let at_most = self.max_body.min(request.at_most);
+        let at_most = MAX_BODY.min(request.at_most);
         let mut url = reqwest::Url::parse(&format!("{}{}", self.base_url, request.path))
             .map_err(|_| TransportError::Connect(connection::CANNOT_CONNECT))?;
         if !request.query.is_empty() {
@@ -223,6 +217,39 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_that_is_too_large_no_more_is_read_than_is_allowed() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answers = [
+            "content-length: 10\r\n\r\n0123456789",
+            "content-length: 11\r\n\r\n0123456789+",
+            "transfer-encoding: chunked\r\n\r\nb\r\n0123456789+\r\n0\r\n\r\n",
+        ];
+        let answering = async {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // Its end, as nothing follows the head.
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{answer}").as_bytes()).await.unwrap();
+            }
+        };
+        let http = Http::to_exporter(&url, Credentials::Nobody, &Trust::default(), Duration::from_secs(30)).unwrap();
+        let request = Request { at_most: 10, ..Request::new("list", "/".into(), Vec::new()) };
+        let asking = async {
+            assert_eq!(http.get(&request).await.unwrap().body, "0123456789");
+            let told = http.get(&request).await;
+            assert!(matches!(told, Err(TransportError::TooLarge { limit: 10, read: 0 })), "{told:?}");
+            let untold = http.get(&request).await;
+            assert!(matches!(untold, Err(TransportError::TooLarge { limit: 10, read: 11 })), "{untold:?}");
+        };
+        tokio::join!(answering, asking);
     }
 
     #[test]

@@ -148,6 +148,27 @@ fn over_grpc_and_with_refusals_nothing_is_held_up() {
 }
 
 #[test]
+fn a_collector_that_takes_no_large_messages_gets_smaller_ones() {
+    let platform = simulate_platform("everruns", &["--sessions=1", "--history=60", "--rate=50", "--speed=500"]);
+    // It is away until there is enough for a large one.
+    let most = 100_000;
+    let collector = Collector::start(move |asked| if asked < 3 { Behave::Busy(1) } else { Behave::UpTo(most) });
+    let exporter = Exporter::start(&format!(
+        "  - {{name: everruns, platform: everruns, base_url: \"{}\", api_key: evr_pat_simulated, poll_interval: 1s, \
+         requests_per_second: 500, start: beginning}}\notlp: {{endpoint: \"{}\", metrics: {{enabled: false}}, traces: {{batch: 2000}}}}\n",
+        platform.url, collector.url
+    ));
+    until_told(&exporter, &collector, &[("everruns", &platform)]);
+    let page = exporter.metrics_until(|_| Ok(()));
+    let value = |name: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("agent_session_exporter_otlp_{name} ")));
+        line.map_or(0.0, |value| value.parse::<f64>().expect("a number"))
+    };
+    assert!(value("failures_total{reason=\"too large\",signal=\"traces\"}") > 0.0, "{page}");
+    assert_eq!(value("dropped_total{reason=\"refused\",signal=\"traces\"}"), 0.0, "nothing is dropped for it");
+}
+
+#[test]
 fn an_outbox_that_is_full_drops_its_oldest_and_says_so() {
     let platform = simulate_platform("everruns", &["--sessions=1", "--history=60", "--rate=50", "--speed=500"]);
     let collector = Collector::start(|_| Behave::Busy(1));

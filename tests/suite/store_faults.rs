@@ -213,7 +213,10 @@ fn a_store_that_is_removed_while_it_runs_is_noticed_and_not_begun_anew_behind_it
 /// Runs the program as a user who may not write everywhere; from that folder, since not everybody may look into ours.
 fn run_as_somebody(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> std::process::Output {
     let program = folder.join("program");
-    std::fs::copy(env!("CARGO_BIN_EXE_agent-session-exporter"), &program).expect("the folder is ours");
+    // By another process: what is still open for writing here could be inherited by what another test starts just now, and
+    // nobody runs a program that is being written.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_agent-session-exporter")).arg(&program).status();
+    assert!(copied.is_ok_and(|status| status.success()), "the folder is ours");
     let mut command = Command::new(program);
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|it| it.stdout == b"0\n");
     if is_root {

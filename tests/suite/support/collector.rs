@@ -46,6 +46,8 @@ pub enum Behave {
     Full(u32),
     /// Will never take it.
     Refuse,
+    /// Takes it unless it is of more bytes than that (only over HTTP).
+    UpTo(usize),
     /// Sends it elsewhere (only over HTTP).
     Redirect(&'static str),
 }
@@ -171,7 +173,9 @@ async fn answer(request: Request<Incoming>, desk: Arc<Mutex<Desk>>) -> Result<Re
     if let Behave::TakeAllBut(count) = behave {
         (rejected, said) = (count, "planted in a partial success".to_owned());
     }
-    let takes = matches!(behave, Behave::Take | Behave::TakeAllBut(_) | Behave::TakeAndDeny);
+    let is_too_large = matches!(behave, Behave::UpTo(most) if body.len() > most);
+    let takes =
+        !is_too_large && !matches!(behave, Behave::Busy(_) | Behave::Full(_) | Behave::Refuse | Behave::Redirect(_));
     let reply = match path.as_str() {
         "/v1/metrics" => {
             let message = ExportMetricsServiceRequest::decode(&*body).expect("a message");
@@ -195,7 +199,8 @@ async fn answer(request: Request<Incoming>, desk: Arc<Mutex<Desk>>) -> Result<Re
     };
     let response = Response::builder();
     let response = match behave {
-        Behave::Take | Behave::TakeAllBut(_) => {
+        _ if is_too_large => response.status(413).body(Full::default()),
+        Behave::Take | Behave::TakeAllBut(_) | Behave::UpTo(_) => {
             response.status(200).header("content-type", "application/x-protobuf").body(Full::from(reply))
         }
         Behave::TakeAndDeny => response.status(502).body(Full::default()),
@@ -226,7 +231,7 @@ impl Front {
             Behave::Busy(seconds) => return Err(later(Code::Unavailable, seconds)),
             Behave::Full(seconds) => return Err(later(Code::ResourceExhausted, seconds)),
             Behave::Refuse => return Err(Status::invalid_argument("planted in a refusal")),
-            Behave::Redirect(_) => panic!("gRPC knows no redirects"),
+            Behave::Redirect(_) | Behave::UpTo(_) => panic!("gRPC says that otherwise"),
         }
         Ok(0)
     }
