@@ -1,7 +1,7 @@
 //! One source in virtual time: the real poller, jobs, fold and journal, against a simulator without sockets.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -141,6 +141,8 @@ pub struct Noted {
     /// Requests for events.
     pub events: AtomicU64,
     pub failed_discoveries: AtomicU64,
+    /// How far the platform's clock was ahead of ours at last, in whole seconds.
+    pub skew: AtomicI64,
 }
 
 impl Witness for Noted {
@@ -162,7 +164,9 @@ impl Witness for Noted {
         }
     }
     fn backlog(&self, _: usize) {}
-    fn skew(&self, _: f64) {}
+    fn skew(&self, seconds: f64) {
+        self.skew.store(seconds.round() as i64, Ordering::Relaxed);
+    }
 }
 
 /// A simulator and an exporter's inside, sharing one virtual clock.
