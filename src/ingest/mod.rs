@@ -8,8 +8,11 @@
 //! A job commits what a page told before it asks for the next one, and moves on only when that is durable: a crash
 //! at any point repeats a page, which the engine recognises.
 
+pub mod backlog;
+pub mod budget;
 mod call;
 mod job;
+pub mod lanes;
 pub mod limiter;
 pub mod platforms;
 pub mod poller;

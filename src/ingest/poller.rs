@@ -1,7 +1,8 @@
 //! One source's loop: does what the schedule says, within the budget, and hands everything learnt to the engine.
 //!
 //! The poller owns what jobs must not touch: the socket, the clock, the retries. A failed request is repeated with
-//! growing pauses; a job that fails is tried again later. Nothing that fails here moves a cursor.
+//! growing pauses; a job that fails is tried again later. Nothing that fails here moves a cursor. Every request, repeated
+//! ones included, waits in its lane for leave from the budget, which is told what became of it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::futures::Notified;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -16,26 +18,27 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::limiter::Limiter;
+use super::budget::Grant;
+use super::lanes::Lane;
+use super::limiter::{Limiter, Pace, Place};
 use super::platforms::Platform;
 use super::schedule::{Ended, Rhythm, Schedule, Tick, Work};
 use super::transport::{Answer, Transport, TransportError};
 use super::{CUT, Failure, Finish, Input, Job, Output, Request, Response, TIMED_OUT};
-use crate::domain::{Clock, Due, Item, Receipt, Report, SessionId, SourceIx, Timestamp};
+use crate::domain::{Clock, Due, Item, Receipt, Report, SessionId, SourceIx, Span, Timestamp};
 
 /// Attempts at one request before its job fails.
 const ATTEMPTS: u32 = 4;
 /// The pause before the second attempt; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A 429 without Retry-After pauses the source for this long, then twice as long, and so on.
-const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
 /// How long before the account is looked at again when nothing could be learnt of it.
 const UNRECOGNISED_WAIT: Duration = Duration::from_secs(15);
 /// How long before a foreign account is looked at again; somebody has to change the configuration.
 const FOREIGN_WAIT: Duration = Duration::from_secs(600);
-/// A platform may ask for this much patience; asked for more, we ask again after it.
+/// A server that fails may ask for this much patience; asked for more, we ask again after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// With more sessions than this waiting to be read, discovery looks for no new ones: finding more helps nobody.
+/// With more sessions of the past than this waiting to be read, discovery looks for no more of them: that would help
+/// nobody.
 const MAX_BACKLOG: usize = 2000;
 
 /// A pending commit.
@@ -73,6 +76,11 @@ pub trait Witness: Send + Sync {
     fn discovered(&self, outcome: Result<(), &Failure>, at: Timestamp);
     /// So many sessions wait to be read.
     fn backlog(&self, sessions: usize);
+    /// Since when the session is unread that has waited longest, those left out that had ended before polling began;
+    /// `None` if none waits.
+    fn oldest_unread(&self, since: Option<Timestamp>);
+    /// How fast the source is asked.
+    fn paced(&self, pace: Pace, at: Timestamp);
     /// The platform's clock minus ours.
     fn skew(&self, seconds: f64);
 }
@@ -125,12 +133,13 @@ impl Poller {
         let rhythm = Rhythm { limits: rhythm.limits.filter(|_| self.platform.limits().is_some()), ..rhythm };
         let poller = Arc::new(self);
         let mut polling = Polling {
+            schedule: Schedule::new(rhythm, once, poller.clock.now()),
             poller,
-            schedule: Schedule::new(rhythm, once),
             walks,
             jobs: JoinSet::new(),
             started: Instant::now(),
-            backlog: watch::channel(0).0,
+            old: watch::channel(0).0,
+            told: None,
             found: tokio::sync::mpsc::channel(64),
         };
         if let Some(pass) = polling.recognise(once, &shutdown).await {
@@ -147,8 +156,18 @@ struct Polling {
     walks: Vec<(String, Timestamp)>,
     jobs: JoinSet<Done>,
     started: Instant,
-    backlog: watch::Sender<usize>,
+    /// Sessions of the past that wait.
+    old: watch::Sender<usize>,
+    /// What was last told of the backlog.
+    told: Option<Told>,
     found: (tokio::sync::mpsc::Sender<Vec<Due>>, tokio::sync::mpsc::Receiver<Vec<Due>>),
+}
+
+/// What is told of the backlog.
+#[derive(Clone, Copy)]
+struct Told {
+    waiting: usize,
+    oldest: Option<Tick>,
 }
 
 enum Event {
@@ -170,7 +189,9 @@ impl Polling {
             let mut job = poller.platform.recognise(&poller.recognise);
             let mut run = Run {
                 poller: &poller,
-                backlog: None,
+                lane: Lane::Discovery,
+                place: None,
+                old: None,
                 once,
                 found: self.found.0.clone(),
                 walks: Vec::new(),
@@ -198,17 +219,21 @@ impl Polling {
     }
 
     async fn run(&mut self, shutdown: CancellationToken) -> Pass {
+        let limiter = self.poller.limiter.clone();
         loop {
-            while let Some(work) = self.schedule.next(self.now()) {
+            let mut changed = std::pin::pin!(limiter.changed());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            while let Some(work) = self.schedule.next(self.now(), &limiter.openings()) {
                 self.start(work);
             }
             self.tell_backlog();
             if let Some(failures) = self.schedule.finished_once() {
                 return Pass { discovered: self.schedule.passes() > 0, failures };
             }
-            match self.select(&shutdown).await {
+            match self.select(&shutdown, changed).await {
                 Event::Stop => break,
-                Event::Found(found) => found.into_iter().for_each(|due| self.schedule.offer(due)),
+                Event::Found(found) => self.offer(found),
                 Event::Over(over) => self.over(over),
                 Event::Awake => {}
             }
@@ -218,15 +243,15 @@ impl Polling {
         Pass { discovered: self.schedule.passes() > 0, failures: 0 }
     }
 
-    async fn select(&mut self, shutdown: &CancellationToken) -> Event {
+    async fn select(&mut self, shutdown: &CancellationToken, changed: Pin<&mut Notified<'_>>) -> Event {
         let wake_at = self.schedule.wake_at().map(|tick| self.started + tick);
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Event::Stop,
             Some(found) = self.found.1.recv() => Event::Found(found),
             Some(over) = self.jobs.join_next() => Event::Over(over),
+            () = changed => Event::Awake,
             () = async { sleep_until(wake_at.unwrap_or_else(Instant::now)).await }, if wake_at.is_some() => Event::Awake,
-            else => Event::Awake,
         }
     }
 
@@ -234,10 +259,22 @@ impl Polling {
         self.started.elapsed()
     }
 
-    fn tell_backlog(&self) {
+    fn offer(&mut self, found: Vec<Due>) {
+        let now = self.now();
+        found.into_iter().for_each(|due| self.schedule.offer(due, now));
+    }
+
+    fn tell_backlog(&mut self) {
         let backlog = self.schedule.backlog();
-        if self.backlog.send_replace(backlog) != backlog {
-            self.poller.witness.backlog(backlog);
+        let told = Told { waiting: backlog.len(), oldest: backlog.oldest() };
+        self.old.send_if_modified(|old| std::mem::replace(old, backlog.old()) != backlog.old());
+        let before = self.told.replace(told);
+        if before.is_none_or(|before| told.waiting != before.waiting) {
+            self.poller.witness.backlog(told.waiting);
+        }
+        if before.is_none_or(|before| told.oldest != before.oldest) {
+            let age = told.oldest.map(|since| Span::from(self.now().saturating_sub(since)));
+            self.poller.witness.oldest_unread(age.map(|age| self.poller.clock.now().minus(age)));
         }
     }
 
@@ -249,16 +286,18 @@ impl Polling {
                 let walked = |name: &str| walks.iter().find(|(walk, _)| walk == name).map(|(_, until)| *until);
                 poller.platform.discover(&walked, poller.clock.now())
             }
-            Work::Read(due) => poller.platform.read(due),
+            Work::Read { due, .. } => poller.platform.read(due),
             Work::Sweep => poller.platform.sweep(),
             Work::Limits => poller.platform.limits().expect("the schedule asks for limits only where there are any"),
         };
-        // Readers go on whatever the backlog is; only who adds to it has to know.
-        let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
+        // Readers go on whatever waits; only who adds to it has to know.
+        let old = matches!(work, Work::Discover | Work::Sweep).then(|| self.old.subscribe());
+        // Taken before the job runs, so that no other reader is started for the same request.
+        let (lane, place) = (work.lane(), Some(poller.limiter.enter(work.lane())));
         let (found, once) = (self.found.0.clone(), self.schedule.is_once());
         let began = self.now();
         let run = async move {
-            let mut run = Run { poller: &poller, backlog, once, found, walks: Vec::new(), due: Vec::new() };
+            let mut run = Run { poller: &poller, lane, place, old, once, found, walks: Vec::new(), due: Vec::new() };
             let ended = run.job(job, &work).await;
             Done { work, ended, began, due: run.due, walks: run.walks }
         };
@@ -271,7 +310,7 @@ impl Polling {
             // A job that panics would be a bug; the source's supervisor starts over with a clean plan.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        done.due.into_iter().for_each(|due| self.schedule.offer(due));
+        self.offer(done.due);
         for (walk, until) in done.walks {
             self.walks.retain(|(name, _)| *name != walk);
             self.walks.push((walk, until));
@@ -284,7 +323,11 @@ impl Polling {
 /// One job under way.
 struct Run<'a> {
     poller: &'a Poller,
-    backlog: Option<watch::Receiver<usize>>,
+    lane: Lane,
+    /// Its place for its first request.
+    place: Option<Place>,
+    /// Sessions of the past that wait, if it looks for more.
+    old: Option<watch::Receiver<usize>>,
     once: bool,
     found: tokio::sync::mpsc::Sender<Vec<Due>>,
     walks: Vec<(String, Timestamp)>,
@@ -321,10 +364,10 @@ impl Run<'_> {
         loop {
             match job.next(input) {
                 Output::Fetch(request) => {
-                    let is_crowded = self.backlog.as_ref().is_some_and(|backlog| *backlog.borrow() > MAX_BACKLOG);
-                    if let Some(backlog) = self.backlog.as_mut().filter(|_| is_crowded && self.once) {
+                    let is_crowded = self.old.as_ref().is_some_and(|old| *old.borrow() > MAX_BACKLOG);
+                    if let Some(old) = self.old.as_mut().filter(|_| is_crowded && self.once) {
                         // One pass has to be a whole one; nobody waits for what is fresh meanwhile.
-                        let _ = backlog.wait_for(|waiting| *waiting <= MAX_BACKLOG).await;
+                        let _ = old.wait_for(|waiting| *waiting <= MAX_BACKLOG).await;
                     } else if is_crowded && !told_crowded {
                         told_crowded = true;
                         input = Input::Crowded;
@@ -357,8 +400,8 @@ impl Run<'_> {
         }
     }
 
-    async fn fetch(&self, request: Request, attempts: &mut u32, asked: &mut Option<(Request, Response)>) -> Input {
-        match self.poller.ask(&request, attempts).await {
+    async fn fetch(&mut self, request: Request, attempts: &mut u32, asked: &mut Option<(Request, Response)>) -> Input {
+        match self.poller.ask(&request, attempts, self.lane, &mut self.place).await {
             Ok(response) => {
                 *asked = Some((request, response.clone()));
                 Input::Response(response)
@@ -399,10 +442,16 @@ impl Run<'_> {
 
 impl Poller {
     /// Asks until there is an answer that a job can use, or the attempts are used up.
-    pub async fn ask(&self, request: &Request, attempts: &mut u32) -> Result<Response, Failure> {
+    async fn ask(
+        &self,
+        request: &Request,
+        attempts: &mut u32,
+        lane: Lane,
+        place: &mut Option<Place>,
+    ) -> Result<Response, Failure> {
         loop {
             *attempts += 1;
-            self.limiter.acquire().await;
+            let grant = place.take().unwrap_or_else(|| self.limiter.enter(lane)).wait().await;
             let asked_at = self.clock.now();
             let began = Instant::now();
             let span = tracing::debug_span!("request", endpoint = request.endpoint, status = Empty);
@@ -416,18 +465,28 @@ impl Poller {
             }
             drop(span);
             let received_at = self.clock.now();
+            let mut wait = pause(*attempts);
             let failure = match answer {
                 Ok(answer) => {
                     let bytes = answer.body.len() as u64;
                     let code = answer.status.to_string();
                     self.witness.requested(request.endpoint, &code, began.elapsed(), bytes);
                     self.note_skew(&answer, asked_at, received_at);
-                    match self.judge(request, &answer, *attempts) {
+                    self.judge_pace(grant, &answer);
+                    match judge(request, answer.status) {
                         None => {
                             let Answer { status, etag, body, date, .. } = answer;
                             return Ok(Response { status, etag, body, asked_at, received_at, date });
                         }
-                        Some(failure) => failure,
+                        // The budget makes the pause, and everybody keeps it.
+                        Some(Failure::Throttled) => {
+                            wait = Duration::ZERO;
+                            Failure::Throttled
+                        }
+                        Some(failure) => {
+                            wait = wait.max(answer.retry_after.unwrap_or_default().min(LONGEST_PAUSE));
+                            failure
+                        }
                     }
                 }
                 Err(error) => {
@@ -446,24 +505,24 @@ impl Poller {
                 return Err(failure);
             }
             tracing::debug!(endpoint = request.endpoint, %failure, attempt = *attempts, "asking again");
-            sleep(pause(*attempts)).await;
+            sleep(wait).await;
         }
     }
 
-    /// What is wrong with an answer, unless it is the job's to understand.
-    fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
+    /// What an answer says of how fast the platform may be asked.
+    fn judge_pace(&self, grant: Grant, answer: &Answer) {
         match answer.status {
-            401 => Some(Failure::KeyRefused(401)),
-            403 if request.speaks_for_key => Some(Failure::KeyRefused(403)),
             429 => {
                 self.witness.throttled();
-                let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));
-                self.limiter.pause(jittered(wait.min(LONGEST_PAUSE)));
-                Some(Failure::Throttled)
+                self.limiter.refused(grant, answer.retry_after);
+                let Pace { per_second, paused_for } = self.limiter.pace();
+                tracing::debug!(per_second, ?paused_for, "refused, as there were too many requests");
             }
-            408 | 500.. => Some(Failure::Status(answer.status)),
-            _ => None,
+            // A server in trouble says nothing of what it would take otherwise.
+            500.. => return,
+            _ => self.limiter.answered(grant),
         }
+        self.witness.paced(self.limiter.pace(), self.clock.now());
     }
 
     fn note_skew(&self, answer: &Answer, asked_at: Timestamp, received_at: Timestamp) {
@@ -472,6 +531,17 @@ impl Poller {
         let theirs = date.seconds() + 0.5;
         let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
         self.witness.skew(theirs - ours);
+    }
+}
+
+/// What is wrong with an answer, unless it is the job's to understand.
+fn judge(request: &Request, status: u16) -> Option<Failure> {
+    match status {
+        401 => Some(Failure::KeyRefused(401)),
+        403 if request.speaks_for_key => Some(Failure::KeyRefused(403)),
+        429 => Some(Failure::Throttled),
+        408 | 500.. => Some(Failure::Status(status)),
+        _ => None,
     }
 }
 

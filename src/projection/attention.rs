@@ -6,8 +6,8 @@ use super::intake::IntakeError;
 use super::session::Session;
 use super::state::State;
 use crate::domain::{
-    Due, Event, Fact, Listing, Mark, Receipt, Report, SessionId, SessionNo, SourceIx, Span, Status, Timestamp, TurnKey,
-    Watch,
+    Due, Event, Fact, Listing, Mark, Receipt, Report, SessionId, SessionNo, Sighting, SourceIx, Span, Status,
+    Timestamp, TurnKey, Watch,
 };
 
 /// A session at rest whose last turn was not seen to end is looked at again for this long: its end may have become
@@ -34,9 +34,12 @@ fn due_of(session: &Session) -> Due {
 pub(super) fn listed_due(session: &Session) -> Due {
     let due = due_of(session);
     let Some(listing) = session.listing else { return due };
+    let Sighting { status, since, .. } = listing.sighting;
+    let rests = listing.watch == Watch::AtRest;
     Due {
         mark: Some(listing.mark),
-        rests: listing.watch == Watch::AtRest,
+        rests,
+        quiet_since: (rests || status.is_terminal()).then_some(since),
         moved: session.progress.mark != Some(listing.mark),
         tokens: listing.tokens,
         ..due

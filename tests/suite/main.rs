@@ -18,6 +18,7 @@ mod journal;
 mod kinship;
 mod laws;
 mod outbox;
+mod pacing;
 mod program;
 mod push;
 mod push_client;

@@ -16,6 +16,7 @@ mod process;
 pub mod promql;
 pub mod received;
 pub mod running;
+mod stopwatch;
 
 pub use account::{compare, differences, scraped, scraped_of};
 pub use authority::Authority;
