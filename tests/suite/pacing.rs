@@ -17,7 +17,7 @@ fn crowd(platform: Platform) -> SimulateOptions {
     SimulateOptions {
         sessions: env("N", 3000.0) as u64,
         history: env("HISTORY", 0.0) as u64,
-        rate: 1000.0,
+        rate: env("RATE", 1000.0),
         speed: env("SPEED", 0.05),
         steps: env("STEPS", 12.0) as u32,
         children_share: 0.0,
@@ -62,6 +62,7 @@ async fn measure<W: Site>(mut bench: Bench<W>) {
     }
     bench.poll_for(Duration::from_secs_f64(total)).await;
     let mut arrivals = bench.stopwatch.arrivals();
+    let old: Vec<_> = arrivals.iter().filter(|a| a.created < start).cloned().collect();
     arrivals.retain(|a| a.created >= start);
     let asked = bench.stopwatch.asked();
     for from in (0..(total / part) as i64).map(|i| start + i * 300_000_000) {
@@ -74,14 +75,33 @@ async fn measure<W: Site>(mut bench: Bench<W>) {
         let refused = asked.iter().filter(|a| (from..from + 300_000_000).contains(&a.at) && a.status == 429).count();
         let n = asked.iter().filter(|a| (from..from + 300_000_000).contains(&a.at)).count();
         println!(
-            "{:5} s: {} arrivals, median age {:.0}, p99 {:.0}, worst {:.0}; {} requests {} refused",
+            "{:5} s: {} of the past; {} arrivals, median age {:.0}, p99 {:.0}, worst {:.0}; {} requests {} refused",
             (from - start) / 1_000_000,
+            old.iter().filter(|a| (from..from + 300_000_000).contains(&a.at)).count(),
             ages.len(),
             ages.get(ages.len() / 2).unwrap_or(&0.0),
             ages.get(ages.len() * 99 / 100).unwrap_or(&0.0),
             ages.last().unwrap_or(&0.0),
             n,
             refused
+        );
+    }
+    arrivals.sort_by_key(|a| std::cmp::Reverse(a.age()));
+    for a in arrivals.iter().take(12) {
+        let reads: Vec<i64> = bench
+            .stopwatch
+            .arrivals()
+            .iter()
+            .filter(|b| b.session == a.session)
+            .map(|b| (b.at - start) / 1_000_000)
+            .collect();
+        println!(
+            "{} created {} happened {} at {} reads {:?}",
+            a.session,
+            (a.created - start) / 1_000_000,
+            (a.happened - start) / 1_000_000,
+            (a.at - start) / 1_000_000,
+            reads
         );
     }
     println!("{:?} in {:?}", bench.stopwatch.by_endpoint(), began.elapsed());

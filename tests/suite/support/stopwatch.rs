@@ -19,6 +19,7 @@ pub struct Stopwatch {
 #[derive(Default)]
 struct Seen {
     created: HashMap<String, i64>,
+    newest: HashMap<String, i64>,
     asked: Vec<Asked>,
     events: Vec<Arrival>,
 }
@@ -78,8 +79,11 @@ impl Stopwatch {
                 let Some(created) = seen.created.get(&session).copied() else { return };
                 let times =
                     rows("new_events").chain(rows("data")).filter_map(|it| time(it, "timestamp").or(time(it, "ts")));
-                // What a fork has from its origin is older than itself.
-                if let Some(happened) = times.filter(|at| *at >= created).min() {
+                let times: Vec<i64> = times.collect();
+                let newest = seen.newest.entry(session.clone()).or_insert(created);
+                let before = std::mem::replace(newest, times.iter().copied().fold(*newest, i64::max));
+                // What is older than what was read before was told late: a fork's past, a call that took long.
+                if let Some(happened) = times.into_iter().filter(|at| *at >= before).min() {
                     seen.events.push(Arrival { session, created, happened, at: now });
                 }
             }

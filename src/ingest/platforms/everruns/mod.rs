@@ -24,6 +24,7 @@ use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnN
 use crate::ingest::Job;
 use route::Route;
 use smol_str::SmolStr;
+use walk::Cut;
 
 /// The value of `platform` in the configuration and of the label.
 const NAME: &str = "everruns";
@@ -109,6 +110,8 @@ struct Learnt {
     homes: Mutex<Homes>,
     /// Where the walk through the older part of a long list goes on.
     rolling: AtomicU64,
+    /// Where the first walk over everything was broken off, because there was more to read than is good.
+    cut: Mutex<Option<Cut>>,
 }
 
 impl Default for Learnt {
@@ -122,6 +125,7 @@ impl Default for Learnt {
             agents: Mutex::default(),
             homes: Mutex::default(),
             rolling: AtomicU64::new(0),
+            cut: Mutex::default(),
         }
     }
 }
