@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::lanes::Lane;
 use super::schedule::Tick;
-use crate::domain::{Due, SessionId, Timestamp};
+use crate::domain::{Due, Mark, SessionId, Timestamp};
 
 /// A session that cannot be read is tried again after this, then twice as long, and so on.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub struct Backlog {
     ready: [BTreeMap<Rank, SessionId>; Lane::ALL.len()],
     /// Those that failed, by when they may be tried again.
     resting: BTreeMap<Rank, SessionId>,
-    reading: HashMap<SessionId, Unread>,
+    reading: HashMap<SessionId, Reading>,
     failed: HashMap<SessionId, Failed>,
     /// Since when each session has been unread that somebody may ask for now: all but those of the past.
     unread: BTreeSet<Rank>,
@@ -40,6 +40,14 @@ pub struct Backlog {
 struct Unread {
     lane: Lane,
     since: Rank,
+}
+
+#[derive(Debug)]
+struct Reading {
+    unread: Unread,
+    mark: Option<Mark>,
+    /// What a list showed meanwhile and may not show again.
+    again: Option<Due>,
 }
 
 #[derive(Debug)]
@@ -104,9 +112,11 @@ impl Backlog {
         self.resting.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// A session has to be read. One that is being read shows again in the next list if it still moves.
+    /// A session has to be read. One that is being read shows again in the next list if it goes on, and is read once more
+    /// if it does not.
     pub fn offer(&mut self, due: Due, now: Tick) {
-        if self.reading.contains_key(&due.id) {
+        if let Some(reading) = self.reading.get_mut(&due.id) {
+            reading.again = Some(due).filter(|due| due.quiet_since.is_some() && due.mark != reading.mark);
             return;
         }
         self.last += 1;
@@ -136,19 +146,21 @@ impl Backlog {
         let id = self.ready[lane as usize].first_key_value()?.1.clone();
         let Waiting { due, unread, .. } = self.remove(&id)?;
         self.note(unread);
-        self.reading.insert(id, unread);
+        self.reading.insert(id, Reading { unread, mark: due.mark, again: None });
         Some(due)
     }
 
     /// It was read.
-    pub fn read(&mut self, id: &SessionId) {
+    pub fn read(&mut self, id: &SessionId, now: Tick) {
         self.failed.remove(id);
-        self.stop_reading(id);
+        if let Some(again) = self.stop_reading(id).and_then(|reading| reading.again) {
+            self.offer(again, now);
+        }
     }
 
     /// It is put off until those that wait now were read.
     pub fn put_off(&mut self, due: &Due, now: Tick) {
-        let Some(mut unread) = self.stop_reading(&due.id) else { return };
+        let Some(Reading { mut unread, .. }) = self.stop_reading(&due.id) else { return };
         // What it waits for may have ended before it.
         if unread.lane == Lane::Live {
             unread.lane = Lane::Settling;
@@ -160,7 +172,7 @@ impl Backlog {
 
     /// It could not be read. The cursor may have moved on before that: the list brings it back with the right one.
     pub fn fail(&mut self, id: &SessionId, now: Tick) {
-        let Some(unread) = self.stop_reading(id) else { return };
+        let Some(Reading { unread, .. }) = self.stop_reading(id) else { return };
         let tries = self.failed.get(id).map_or(0, |failed| failed.tries);
         let wait = (FIRST_RETRY * 2u32.saturating_pow(tries.min(10))).min(LAST_RETRY);
         let failed = Failed { since: unread.since.0, tries: tries + 1, retry_at: now + wait };
@@ -213,10 +225,10 @@ impl Backlog {
         }
     }
 
-    fn stop_reading(&mut self, id: &SessionId) -> Option<Unread> {
-        let unread = self.reading.remove(id)?;
-        self.unread.remove(&unread.since);
-        Some(unread)
+    fn stop_reading(&mut self, id: &SessionId) -> Option<Reading> {
+        let reading = self.reading.remove(id)?;
+        self.unread.remove(&reading.unread.since);
+        Some(reading)
     }
 }
 
@@ -269,7 +281,7 @@ mod tests {
             backlog.offer(live(id), at(0));
         }
         backlog.take(Lane::Live);
-        backlog.read(&SessionId::new("quiet"));
+        backlog.read(&SessionId::new("quiet"), at(0));
         for seconds in 1..9 {
             backlog.offer(live("busy"), at(seconds));
         }
@@ -278,7 +290,7 @@ mod tests {
         assert_eq!(backlog.oldest(), Some(at(0)));
         assert_eq!(all(&mut backlog, Lane::Live), ["busy", "quiet"]);
         assert_eq!(backlog.oldest(), Some(at(0)), "until it is read it is unread");
-        backlog.read(&SessionId::new("busy"));
+        backlog.read(&SessionId::new("busy"), at(11));
         assert_eq!(backlog.oldest(), Some(at(9)));
     }
 
@@ -289,6 +301,24 @@ mod tests {
         backlog.offer(quiet("b", 1), at(1));
         backlog.offer(quiet("a", 2), at(2));
         assert_eq!(all(&mut backlog, Lane::Settling), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_ends_once_more_while_it_is_read_is_read_once_more() {
+        let mut backlog = Backlog::new(BEGAN);
+        let shown = |mark| Due { mark: Some(Mark(mark)), ..quiet("a", 1) };
+        for (meanwhile, again) in [(shown(1), false), (shown(2), true), (live("a"), false)] {
+            backlog.offer(shown(1), at(0));
+            backlog.take(Lane::Settling);
+            backlog.offer(meanwhile, at(1));
+            assert_eq!(backlog.len(), 0);
+            backlog.read(&SessionId::new("a"), at(2));
+            assert_eq!(backlog.len(), usize::from(again));
+            if again {
+                assert_eq!((backlog.oldest(), backlog.take(Lane::Settling)), (Some(at(2)), Some(shown(2))));
+                backlog.read(&SessionId::new("a"), at(3));
+            }
+        }
     }
 
     #[test]
@@ -322,7 +352,7 @@ mod tests {
         backlog.offer(live("a"), now);
         backlog.wake(now + LAST_RETRY);
         backlog.take(Lane::Live);
-        backlog.read(&SessionId::new("a"));
+        backlog.read(&SessionId::new("a"), now + LAST_RETRY);
         backlog.offer(live("a"), now + LAST_RETRY);
         assert_eq!((backlog.oldest(), backlog.retry_at()), (Some(now + LAST_RETRY), None), "all is forgiven");
     }
@@ -370,14 +400,14 @@ mod tests {
                 let since = |waiting: &Waiting| waiting.unread.since;
                 let oldest = backlog.waiting.values().filter(|waiting| !waiting.is_resting).map(since).min();
                 if what < 4 && let Some(due) = backlog.take(Lane::Live) {
-                    prop_assert_eq!(Some(backlog.reading[&due.id].since), oldest);
+                    prop_assert_eq!(Some(backlog.reading[&due.id].unread.since), oldest);
                     match what {
                         0 => backlog.fail(&due.id, now),
-                        1 => backlog.read(&due.id),
+                        1 => backlog.read(&due.id, now),
                         _ => {}
                     }
                 }
-                let unread = backlog.waiting.values().map(since).chain(backlog.reading.values().map(|it| it.since));
+                let unread = backlog.waiting.values().map(since).chain(backlog.reading.values().map(|it| it.unread.since));
                 prop_assert_eq!(&unread.collect::<BTreeSet<Rank>>(), &backlog.unread);
                 let queued: usize = backlog.ready.iter().map(BTreeMap::len).sum();
                 prop_assert_eq!(queued + backlog.resting.len(), backlog.len());

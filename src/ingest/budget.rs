@@ -135,16 +135,20 @@ impl Budget {
     /// A request was refused because there were too many. `asked` is how long the platform wants to be left alone, if it
     /// says so; `spread` (0 to 1) makes that up to a quarter longer, so that not everybody comes back at one instant.
     ///
-    /// Of requests that were under way together only the first refusal lowers the pace.
-    pub fn refused(&mut self, grant: Grant, now: Tick, asked: Option<Duration>, spread: f64) {
+    /// Of requests that were under way together only the first refusal lowers the pace. Whether it did.
+    pub fn refused(&mut self, grant: Grant, now: Tick, asked: Option<Duration>, spread: f64) -> bool {
         let is_first = grant.epoch == self.epoch;
-        let pause = match asked {
-            Some(asked) => asked.min(LONGEST_ASKED),
-            None if is_first => FIRST_PAUSE.saturating_mul(1 << self.refusals_in_a_row.min(16)).min(LONGEST_PAUSE),
-            None => return,
+        let own = |times: u32| FIRST_PAUSE.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE);
+        let pause = match (asked, self.refusals_in_a_row) {
+            // A platform that asks for a second again and again does not know what it says.
+            (Some(asked), times @ 1..) if is_first => asked.min(LONGEST_ASKED).max(own(times - 1)),
+            (Some(asked), _) => asked.min(LONGEST_ASKED),
+            (None, times) if is_first => own(times),
+            (None, _) => return false,
         };
+        let is_lowered = is_first && self.is_proven;
         if is_first {
-            if self.is_proven {
+            if is_lowered {
                 let ceiling = self.pace(now);
                 let calm = (pause * CALM_PER_PAUSE).clamp(SHORTEST_CALM, LONGEST_CALM);
                 let low = (ceiling * FALL).max(self.lowest());
@@ -161,5 +165,6 @@ impl Budget {
         if let Some(recovery) = self.recovery.as_mut().filter(|recovery| is_first || recovery.from >= now) {
             recovery.from = recovery.from.max(self.paused_until);
         }
+        is_lowered
     }
 }

@@ -193,7 +193,7 @@ impl Schedule {
             Work::Limits => self.limits_at = self.rhythm.limits.filter(|_| !self.once).and_then(again),
             Work::Sweep => self.sweep_at = again(self.rhythm.sweep),
             Work::Read { due, .. } => match ended {
-                Ended::Well => self.backlog.read(&due.id),
+                Ended::Well => self.backlog.read(&due.id, now),
                 Ended::Later => self.backlog.put_off(due, now),
                 Ended::Failed | Ended::Refused => self.backlog.fail(&due.id, now),
             },

@@ -78,6 +78,19 @@ fn without_a_word_pauses_double_until_something_is_answered() {
 }
 
 #[test]
+fn a_platform_that_does_not_keep_its_word_is_left_alone_for_longer() {
+    let (mut budget, mut now) = lowered(Some(seconds(0.0)));
+    let mut pauses = Vec::new();
+    for asked in [0.0, 1.0, 1.0, 60.0, 1.0] {
+        let (grant, at) = next(&mut budget, now);
+        budget.refused(grant, at, Some(seconds(asked)), 0.0);
+        now = at;
+        pauses.push((budget.paused_until() - now).as_secs());
+    }
+    assert_eq!(pauses, [2, 4, 8, 60, 32]);
+}
+
+#[test]
 fn a_pause_may_be_a_quarter_longer_and_never_shorter() {
     for (spread, expected) in [(0.0, 60.0), (0.5, 67.5), (1.0, 75.0), (f64::MAX, 75.0)] {
         let mut budget = Budget::new(10.0);
@@ -233,7 +246,8 @@ proptest! {
                 Step::Refuse(which, asked, spread) if !under_way.is_empty() => {
                     let grant = under_way.swap_remove(which % under_way.len());
                     let (before, is_first, is_proven) = (budget.pace(now), grant.epoch == budget.epoch, budget.is_proven);
-                    budget.refused(grant, now, asked.map(Duration::from_secs), spread);
+                    let is_lowered = budget.refused(grant, now, asked.map(Duration::from_secs), spread);
+                    prop_assert_eq!(is_lowered, is_first && is_proven);
                     if let Some(asked) = asked {
                         forbidden_until = forbidden_until.max(now + Duration::from_secs(asked));
                     }

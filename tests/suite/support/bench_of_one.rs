@@ -1,7 +1,7 @@
 //! One source in virtual time: the real poller, jobs, fold and journal, against a simulator without sockets.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use agent_session_exporter::ingest::limiter::{Limiter, Pace};
 use agent_session_exporter::ingest::platforms::{Account, Descriptor, everruns, hcompany};
 use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Pass, Poller, Witness};
 use agent_session_exporter::ingest::schedule::Rhythm;
-use agent_session_exporter::ingest::transport::{Answer, Answering, Transport, TransportError};
+use agent_session_exporter::ingest::transport::{Answer, Answering, Transport, TransportError, retry_after};
 use agent_session_exporter::ingest::{Failure, Request};
 use agent_session_exporter::journal::Journal;
 use agent_session_exporter::projection::{LabelPolicy, Session, Snapshot, SourceRecord, State, broken_invariants};
 use agent_session_exporter::simulator::{self, SimulateOptions, Simulator, Site, World};
+use reqwest::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +71,8 @@ struct IntoSimulator<W> {
     requests: AtomicU64,
     clock: VirtualClock,
     stopwatch: Arc<Stopwatch>,
+    /// Until then every request is refused, without a word of when to come back.
+    storm_until: AtomicI64,
 }
 
 impl<W: Site> Transport for IntoSimulator<W> {
@@ -82,6 +85,10 @@ impl<W: Site> Transport for IntoSimulator<W> {
             }
             let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
             let asked_at = self.clock.micros();
+            if asked_at < self.storm_until.load(Ordering::Relaxed) {
+                self.stopwatch.note(asked_at, asked_at, request, 429, b"");
+                return Ok(Answer { status: 429, retry_after: None, date: None, etag: None, body: Vec::new().into() });
+            }
             let response = self.simulator.answer(&simulator::Request::get(&target, &self.key));
             if let Some(delay) = response.delay {
                 tokio::time::sleep(delay).await;
@@ -90,10 +97,15 @@ impl<W: Site> Transport for IntoSimulator<W> {
             if response.cut.is_some() {
                 return Err(TransportError::Cut);
             }
-            let retry_after = response.header("retry-after").and_then(|value| value.parse().ok());
+            let headers = response.headers.iter().map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).expect("the simulator's headers are sound"),
+                )
+            });
             Ok(Answer {
                 status: response.status,
-                retry_after: retry_after.map(Duration::from_secs),
+                retry_after: retry_after(&headers.collect()),
                 date: None,
                 etag: response.header("etag").map(Into::into),
                 body: response.body,
@@ -141,6 +153,10 @@ pub struct Noted {
     /// Requests for events.
     pub events: AtomicU64,
     pub failed_discoveries: AtomicU64,
+    /// Since when the session was unread that had waited longest, whenever that changed.
+    pub oldest_unread: Mutex<Vec<(Instant, Option<Timestamp>)>>,
+    /// How fast the source was asked, whenever that was told.
+    pub paces: Mutex<Vec<(Instant, Pace)>>,
 }
 
 impl Witness for Noted {
@@ -161,8 +177,12 @@ impl Witness for Noted {
         }
     }
     fn backlog(&self, _: usize) {}
-    fn oldest_unread(&self, _: Option<Timestamp>) {}
-    fn paced(&self, _: Pace, _: Timestamp) {}
+    fn oldest_unread(&self, since: Option<Timestamp>) {
+        self.oldest_unread.lock().expect("no test panics in here").push((Instant::now(), since));
+    }
+    fn paced(&self, pace: Pace, _: Timestamp) {
+        self.paces.lock().expect("no test panics in here").push((Instant::now(), pace));
+    }
     fn skew(&self, _: f64) {}
 }
 
@@ -225,6 +245,7 @@ impl<W: Site> Bench<W> {
                 requests: AtomicU64::new(0),
                 clock,
                 stopwatch: Arc::clone(&stopwatch),
+                storm_until: AtomicI64::new(0),
             }),
             stopwatch,
             requests_per_second: 1000.0,
@@ -324,6 +345,17 @@ impl<W: Site> Bench<W> {
         let read = |no| self.ledger.journal.session(SessionNo(no)).expect("a sound journal");
         let told = |session: Session| (session.id.to_string(), session.parent.map(|parent| parent.to_string()));
         (0..).map_while(read).map(told).collect()
+    }
+
+    /// The word for its platform.
+    pub fn platform(&self) -> &'static str {
+        self.platform.name
+    }
+
+    /// From now on the platform refuses everything for so long.
+    pub fn refuse_for(&self, how_long: Duration) {
+        let micros = i64::try_from(how_long.as_micros()).expect("a test is short");
+        self.transport.storm_until.store(self.clock.micros() + micros, Ordering::Relaxed);
     }
 
     pub fn requests(&self) -> u64 {

@@ -24,3 +24,4 @@ pub use bench_of_one::{Bench, with_faults};
 pub use collector::{Behave, Collector};
 pub use gate::Gate;
 pub use process::{Exporter, Folder, Program, get, run, simulate, simulate_platform, truth};
+pub use stopwatch::Asked;
