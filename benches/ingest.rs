@@ -74,10 +74,10 @@ fn run(options: SimulateOptions) -> (u64, f64) {
     let config = config(folder.path(), &url);
     let storage = config.storage.path.clone();
     let once = Manner { once: true, simulated: true };
-    let runtime = exporter.block_on(Runtime::prepare(config, once)).expect("a fresh store");
+    let runtime = exporter.block_on(Runtime::prepare(config, once, None)).expect("a fresh store");
     let before = processor_seconds();
     let began = Instant::now();
-    let pass = exporter.block_on(async { tokio::spawn(runtime.run(CancellationToken::new())).await });
+    let pass = exporter.block_on(async { tokio::spawn(runtime.run(CancellationToken::new(), None)).await });
     let took = began.elapsed().as_secs_f64();
     pass.expect("it does not panic").expect("everything is read");
     let after = processor_seconds();

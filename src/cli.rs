@@ -12,6 +12,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_duration;
 
+pub mod manual;
+mod store;
+
+pub use manual::{CompletionsArgs, ManArgs};
+pub use store::{CompactArgs, ExportArgs, ImportArgs, InspectArgs, StoreArgs, VerifyArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   HAI_API_KEY=hk-... agent-session-exporter serve       watch H's EU platform, no file needed
@@ -51,6 +57,7 @@ Examples:
 All problems are listed at once, each as `file:line: key: what to change`. Keys and variables are
 resolved, so run it with the environment of the exporter. Then each source is asked: is it reachable,
 is the key accepted, what does it see, how far is its clock off, which filters does it honour.
+What works and should not stay so (a key file that everybody can read) is a warning.
 
 Exit codes:
   0  the file can be used, and every source will work
@@ -128,6 +135,19 @@ Exit codes:
   1  a file could not be written, or is there with other content
   2  the command line is wrong";
 
+const HEALTHCHECK_EXAMPLES: &str = "\
+Examples:
+  agent-session-exporter healthcheck
+  agent-session-exporter healthcheck --web.url http://127.0.0.1:9400
+
+It asks /-/healthy, and prints nothing when all is well. An exporter on this machine is asked
+directly, whatever proxy the environment names.
+
+Exit codes:
+  0  the exporter answers
+  1  it does not
+  2  the command line is wrong";
+
 /// What was typed.
 #[derive(Debug, Parser)]
 #[command(
@@ -162,6 +182,22 @@ pub enum Command {
     Rules(RulesArgs),
     /// Write the dashboards for Grafana to a directory
     Dashboards(DashboardsArgs),
+    /// Ask a running exporter whether it answers, as a container's health check
+    Healthcheck(HealthcheckArgs),
+    /// Print what a shell needs to complete the commands and their flags
+    Completions(CompletionsArgs),
+    /// Print the page for man, or write one for each command to a directory
+    Man(ManArgs),
+    /// Show what is in a store: sizes, sessions, how far everything was read
+    Inspect(InspectArgs),
+    /// Fold everything in a store again and compare it with what is stored
+    Verify(VerifyArgs),
+    /// Give back the space that a store's file holds for nothing
+    Compact(CompactArgs),
+    /// Write everything in a store as lines of JSON
+    Export(ExportArgs),
+    /// Make a store out of what another one was exported to
+    Import(ImportArgs),
 }
 
 /// `serve`.
@@ -171,6 +207,10 @@ pub struct ServeArgs {
     /// Configuration file (YAML) [default: none, see Environment below]
     #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: Option<PathBuf>,
+
+    /// Follow the configuration file, and files that it names: when one has changed, read it again
+    #[arg(long = "config.watch", requires = "config_file")]
+    pub config_watch: bool,
 
     /// Address to serve on, repeatable; :PORT means all interfaces [default: :17377]
     #[arg(
@@ -182,9 +222,22 @@ pub struct ServeArgs {
     )]
     pub listen_addresses: Vec<String>,
 
+    /// Serve on the sockets that systemd hands over, instead of listening on addresses
+    #[arg(long = "web.systemd-socket", conflicts_with = "listen_addresses")]
+    pub systemd_socket: bool,
+
     /// Path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH", env = "ASE_WEB_TELEMETRY_PATH", hide_env_values = true)]
     pub telemetry_path: Option<String>,
+
+    /// Let POST /-/reload read the configuration again; SIGHUP always does
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+
+    /// File (YAML) about TLS, users and headers, as Prometheus' exporters take it [default: none, plain HTTP for
+    /// everybody]
+    #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
+    pub web_config_file: Option<PathBuf>,
 
     /// Directory that keeps totals over restarts, created if missing [default: ./data]
     #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]
@@ -207,7 +260,11 @@ pub struct CheckArgs {
     #[arg(long = "config.file", value_name = "FILE", env = "ASE_CONFIG_FILE", hide_env_values = true)]
     pub config_file: PathBuf,
 
-    /// Look at the file only, ask no source
+    /// File about TLS, users and headers to check as well
+    #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
+    pub web_config_file: Option<PathBuf>,
+
+    /// Look at the files only: ask no source, run no api_key_command
     #[arg(long)]
     pub offline: bool,
 }
@@ -312,8 +369,12 @@ pub struct QueryArgs {
     #[arg(long = "web.url", value_name = "URL")]
     pub web_url: Option<String>,
 
+    /// File (YAML) with `basic_auth` and `tls_config` for asking it, as Prometheus' http_config [default: none]
+    #[arg(long = "http.config.file", value_name = "FILE")]
+    pub http_config_file: Option<PathBuf>,
+
     /// Directory to read instead; only while no exporter is running on it
-    // Both without `env`: a variable meant for `serve` must not redirect every query.
+    // All without `env`: a variable meant for `serve` must not redirect every query.
     #[arg(long = "storage.path", value_name = "DIR", conflicts_with = "web_url")]
     pub storage_path: Option<PathBuf>,
 }
@@ -414,115 +475,18 @@ fn web_address(text: &str) -> Result<String, String> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
+/// `healthcheck`.
+#[derive(Debug, Args)]
+#[command(after_help = HEALTHCHECK_EXAMPLES)]
+pub struct HealthcheckArgs {
+    /// Exporter to ask [default: http://127.0.0.1:17377]
+    #[arg(long = "web.url", value_name = "URL")]
+    pub web_url: Option<String>,
 
-    use super::*;
-    use crate::config::{StorageConfig, WebConfig};
-
-    fn parse(line: &str) -> Cli {
-        let words = std::iter::once("agent-session-exporter").chain(line.split_whitespace());
-        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// Help as it looks 100 columns wide and without a terminal.
-    fn help(command: &str) -> String {
-        let mut root = Cli::command().term_width(100);
-        root.build();
-        let chosen = match command {
-            "" => &mut root,
-            name => root.find_subcommand_mut(name).expect("a command"),
-        };
-        chosen.render_long_help().to_string()
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn help_texts() {
-        for command in ["", "serve", "check", "demo", "simulate", "sessions", "show", "rules", "dashboards"] {
-            let name = format!("help_{}", if command.is_empty() { "root" } else { command });
-            insta::assert_snapshot!(name, help(command));
-        }
-    }
-
-    #[test]
-    fn help_says_the_real_defaults() {
-        let web = WebConfig::default();
-        let serve = help("serve");
-        assert!(serve.contains(&format!("[default: {}]", web.listen_addresses[0])));
-        assert!(serve.contains(&format!("[default: {}]", web.telemetry_path)));
-        let path = StorageConfig::default().path;
-        assert!(serve.contains(&format!("[default: {}]", path.display())));
-    }
-
-    #[test]
-    fn serve_takes_its_flags() {
-        let cli = parse(
-            "serve --config.file=f --web.listen-address=:1 --web.listen-address :2,:3 \
-             --web.telemetry-path=/m --storage.path=d --log.level=debug --log.format=json --once",
-        );
-        let Command::Serve(serve) = cli.command else {
-            panic!("serve");
-        };
-        assert_eq!(serve.config_file, Some("f".into()));
-        assert_eq!(serve.listen_addresses, [":1", ":2", ":3"]);
-        assert_eq!(serve.telemetry_path.as_deref(), Some("/m"));
-        assert_eq!(serve.storage_path, Some("d".into()));
-        assert_eq!((serve.log.level, serve.log.format), (LogLevel::Debug, LogFormat::Json));
-        assert!(serve.once);
-    }
-
-    #[test]
-    fn without_flags_the_file_decides() {
-        let Command::Serve(serve) = parse("serve").command else {
-            panic!("serve");
-        };
-        assert!(serve.listen_addresses.is_empty() && serve.telemetry_path.is_none());
-        assert!(serve.storage_path.is_none() && serve.config_file.is_none() && !serve.once);
-        assert_eq!((serve.log.level, serve.log.format), (LogLevel::Info, LogFormat::Text));
-    }
-
-    #[test]
-    fn the_other_commands_take_theirs() {
-        let Command::Sessions(sessions) =
-            parse("sessions --status failed --status idle --agent a --since 1h --limit 3").command
-        else {
-            panic!("sessions");
-        };
-        assert_eq!(sessions.status, ["failed", "idle"]);
-        assert_eq!(sessions.since, Some(Duration::from_secs(3600)));
-        assert_eq!(sessions.limit, 3);
-        let Command::Show(show) = parse("show id-1 --json --web.url http://h:1").command else {
-            panic!("show");
-        };
-        assert_eq!((show.session_id.as_str(), show.json), ("id-1", true));
-        let simulate = parse("simulate --platform hcompany --listen 127.0.0.1:0");
-        assert!(matches!(simulate.command, Command::Simulate(_)));
-        assert!(matches!(parse("demo --seed 3").command, Command::Demo(DemoArgs { seed: 3, .. })));
-        assert!(matches!(parse("check --config.file f").command, Command::Check(_)));
-    }
-
-    #[test]
-    fn nonsense_is_a_usage_error() {
-        for line in [
-            "",
-            "server",
-            "check",
-            "sessions --since 1",
-            "show",
-            "sessions --web.url http://h --storage.path d",
-            "rules",
-            "rules --out d --grafana-url grafana",
-            "rules --out d --runbooks-url https://h/{{x}}",
-        ] {
-            let words = std::iter::once("agent-session-exporter").chain(line.split_whitespace());
-            let error = Cli::try_parse_from(words).expect_err(line);
-            assert_eq!(error.exit_code(), 2, "{line}");
-        }
-    }
+    /// File (YAML) with `basic_auth` and `tls_config` for asking it, as Prometheus' http_config [default: none]
+    #[arg(long = "http.config.file", value_name = "FILE")]
+    pub http_config_file: Option<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,15 +2,18 @@
 //!
 //! It lives on a thread of its own, because the store blocks. Reports that wait together are committed together: one
 //! sync for all of them. Whatever goes wrong, memory is never ahead of the file: the state is then read back from it,
-//! and the pollers repeat what was not acknowledged.
+//! and the pollers repeat what was not acknowledged. While it cannot be read back, nothing else is served, as there is
+//! nothing to serve from.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::domain::{Capabilities, Clock, Receipt, Report, SourceIx, Span, Timestamp};
 use crate::journal::{CommitStats, Journal, JournalError};
@@ -24,6 +27,10 @@ const QUEUE: usize = 256;
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// How often old sessions are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+/// A store that failed is opened again after this, then after twice as long, and so on.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// The longest that a store which failed is left alone.
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Why a report was not committed. The poller begins again from what is committed.
 #[derive(Debug, Error)]
@@ -81,6 +88,8 @@ pub struct Attached {
 
 enum Command {
     Attach { entrant: Box<Entrant>, reply: oneshot::Sender<Attached> },
+    Known { name: String, reply: oneshot::Sender<Option<SourceRecord>> },
+    Detach { name: String },
     Rekey { ix: SourceIx, key_print: u64 },
     Report { report: Report, reply: oneshot::Sender<Result<Receipt, EngineError>> },
     Sent { before: u64 },
@@ -100,6 +109,18 @@ impl EngineHandle {
         let command = Command::Attach { entrant: Box::new(entrant), reply };
         self.commands.send(command).await.map_err(|_| EngineError::Stopped)?;
         answer.await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// What is stored of a source, if it was ever watched.
+    pub async fn known(&self, name: &str) -> Result<Option<SourceRecord>, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Known { name: name.to_owned(), reply }).await.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)
+    }
+
+    /// Watches a source no longer: it is kept, and shown no more until it is attached again.
+    pub async fn detach(&self, name: &str) -> Result<(), EngineError> {
+        self.commands.send(Command::Detach { name: name.to_owned() }).await.map_err(|_| EngineError::Stopped)
     }
 
     /// Remembers a new key of a source whose account was recognised.
@@ -144,6 +165,12 @@ pub struct Engine {
     state: State,
     shown: Arc<ArcSwap<Snapshot>>,
     commands: mpsc::Receiver<Command>,
+    /// Commands that came and are not served yet, the oldest first.
+    held: VecDeque<Command>,
+    /// The store failed and could not be read back: how long until that is tried again.
+    broken: Option<Duration>,
+    /// The store failed, and nothing was committed since.
+    failing: bool,
     clock: Arc<dyn Clock>,
     observer: Box<dyn Observer>,
     keep: Keep,
@@ -175,6 +202,9 @@ impl Engine {
             state,
             shown: Arc::clone(&shown),
             commands,
+            held: VecDeque::new(),
+            broken: None,
+            failing: false,
             clock,
             observer,
             keep,
@@ -187,38 +217,96 @@ impl Engine {
         Ok((engine, EngineHandle { commands: sender }, shown))
     }
 
+    /// Shows at once what is stored of these sources, which are about to enter: a scrape in between finds nothing missing.
+    pub fn expect<'a>(&mut self, sources: impl IntoIterator<Item = &'a str>) {
+        sources.into_iter().for_each(|name| self.state.expect(name));
+        self.show();
+    }
+
     /// The numbers of the spans in the outbox that wait and can be told: what is shown knows their names.
     pub fn waiting_spans(&self) -> watch::Receiver<Range<u64>> {
         self.waiting.subscribe()
     }
 
-    /// Serves until every handle is dropped; everything that was sent before is committed.
-    pub fn run(mut self) {
-        while let Some(first) = self.commands.blocking_recv() {
-            let mut group = vec![first];
-            while group.len() < GROUP
+    /// Serves until every handle is dropped; everything that was sent before is committed, unless the store fails to
+    /// the end. Blocks: for a thread of its own.
+    pub fn run(self) -> Result<(), JournalError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a timer alone needs nothing of the system").block_on(self.serve_on())
+    }
+
+    /// The same on the caller's task and clock. It blocks while it commits.
+    pub async fn serve_on(mut self) -> Result<(), JournalError> {
+        loop {
+            match self.broken {
+                Some(wait) => {
+                    let is_last = self.wait_for_store(wait).await;
+                    if let Err(error) = self.read_back(true) {
+                        if is_last {
+                            return Err(error);
+                        }
+                        continue;
+                    }
+                }
+                None if self.held.is_empty() => match self.commands.recv().await {
+                    Some(first) => self.held.push_back(first),
+                    None => break,
+                },
+                None => {}
+            }
+            while self.held.len() < GROUP
                 && let Ok(next) = self.commands.try_recv()
             {
-                group.push(next);
+                self.held.push_back(next);
             }
-            self.serve(group);
+            self.serve();
+            if self.broken.is_some() {
+                continue;
+            }
             if self.commands.is_empty() || self.shown_at.elapsed() >= SHOW_EVERY {
                 self.show();
             }
             self.expire();
         }
         self.show();
+        Ok(())
     }
 
-    fn serve(&mut self, group: Vec<Command>) {
-        let mut answers = Vec::with_capacity(group.len());
+    /// Waits before the store is tried again; what comes meanwhile is held. `true` if nobody is left who could speak to
+    /// the engine: then there is one try more.
+    async fn wait_for_store(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        while self.held.len() < QUEUE {
+            match timeout(until.saturating_duration_since(Instant::now()), self.commands.recv()).await {
+                Ok(Some(command)) => self.held.push_back(command),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        // Whoever sends more waits with it; that all have gone shows a little later.
+        tokio::time::sleep_until(until).await;
+        self.commands.is_closed()
+    }
+
+    /// Serves what is held, or as much of it as there is a store for.
+    fn serve(&mut self) {
+        let mut answers = Vec::with_capacity(self.held.len());
         let mut settling = Vec::new();
-        for command in group {
+        while let Some(command) = self.held.pop_front() {
             match command {
                 Command::Attach { entrant, reply } => {
                     let attached = self.attach(*entrant);
                     // A source that gave up waiting has ended; there is nobody to tell.
                     let _ = reply.send(attached);
+                }
+                Command::Known { name, reply } => {
+                    let known = self.state.find_source(&name).map(|ix| self.state.source(ix).clone());
+                    // Whoever asked has given up.
+                    let _ = reply.send(known);
+                }
+                Command::Detach { name } => {
+                    self.attached.retain(|known| known.record.name != name);
+                    self.state.find_source(&name).into_iter().for_each(|ix| self.state.detach(ix));
                 }
                 Command::Rekey { ix, key_print } => {
                     let record = SourceRecord { key_print, ..self.state.source(ix).clone() };
@@ -242,9 +330,11 @@ impl Engine {
                             // after it is not touched yet.
                             tracing::warn!(%error, "a report does not continue what is committed");
                             let _ = reply.send(Err(error.into()));
-                            self.reload(false);
                             let reason = JournalError::Store("another report was in error".into());
                             refuse(std::mem::take(&mut answers), &Arc::new(reason));
+                            if self.read_back(false).is_err() {
+                                break;
+                            }
                             continue;
                         }
                     }
@@ -255,25 +345,34 @@ impl Engine {
                 }
             }
         }
-        if self.state.has_changes() {
+        if self.broken.is_none() && self.state.has_changes() {
             let reports = i64::try_from(answers.len()).expect("a group is small");
             let committing = tracing::debug_span!("commit", reports).entered();
             let committed = self.journal.commit(&mut self.state);
             drop(committing);
             match committed {
                 Ok(stats) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!("the store takes commits again; nothing is lost");
+                    }
                     self.sent = None;
                     self.state.committed();
                     self.observer.committed(&stats, &self.journal);
                 }
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; nothing of it is shown, it will be repeated");
+                    self.failing = true;
                     self.observer.failed(&error);
-                    self.reload(true);
-                    refuse(answers, &Arc::new(error));
-                    return;
+                    refuse(std::mem::take(&mut answers), &Arc::new(error));
+                    // If that fails, too, it is tried again until it works.
+                    let _ = self.read_back(true);
                 }
             }
+        }
+        if self.broken.is_some() {
+            // They wait for what is committed.
+            self.held.extend(settling.into_iter().map(|reply| Command::Settle { reply }));
+            return;
         }
         debug_assert_eq!(broken_invariants(&self.state), [""; 0], "an invariant does not hold");
         for (receipt, reply) in answers {
@@ -301,9 +400,10 @@ impl Engine {
     fn attach(&mut self, entrant: Entrant) -> Attached {
         let found = self.state.find_source(&entrant.record.name);
         let before = found.map(|ix| self.state.source(ix).clone());
-        // Who is started over after a failure attaches again.
-        if !self.attached.iter().any(|known| known.record.name == entrant.record.name) {
-            self.attached.push(entrant.clone());
+        // Who is started over after a failure, or with another configuration, attaches again.
+        match self.attached.iter_mut().find(|known| known.record.name == entrant.record.name) {
+            Some(known) => *known = entrant.clone(),
+            None => self.attached.push(entrant.clone()),
         }
         let ix = self.enter(entrant);
         Attached {
@@ -324,30 +424,29 @@ impl Engine {
     }
 
     /// Reads the state back from the file, which after an error of its own has to be opened anew. Until that works
-    /// nothing else is served: there is nothing to serve from.
-    fn reload(&mut self, mut reopen: bool) {
-        let mut wait = Duration::from_millis(100);
-        loop {
-            let opened = if reopen { self.journal.reopen() } else { Ok(()) };
-            match opened.and_then(|()| self.journal.load(self.clock.now())) {
-                Ok(state) => {
-                    self.state = state;
-                    self.state.limit_outbox(self.keep.spans.unwrap_or(u64::MAX));
-                    self.sent.into_iter().for_each(|before| self.state.sent(before));
-                    // A source whose first commit failed is not in the file: it is entered again, under the same
-                    // number, since its poller knows it by that.
-                    for entrant in self.attached.clone() {
-                        self.enter(entrant);
-                    }
-                    return;
+    /// nothing else is served.
+    fn read_back(&mut self, reopen: bool) -> Result<(), JournalError> {
+        let reopen = reopen || self.broken.is_some();
+        let opened = if reopen { self.journal.reopen() } else { Ok(()) };
+        match opened.and_then(|()| self.journal.load(self.clock.now())) {
+            Ok(state) => {
+                self.state = state;
+                self.state.limit_outbox(self.keep.spans.unwrap_or(u64::MAX));
+                self.sent.into_iter().for_each(|before| self.state.sent(before));
+                // A source whose first commit failed is not in the file: it is entered again, under the same
+                // number, since its poller knows it by that.
+                for entrant in self.attached.clone() {
+                    self.enter(entrant);
                 }
-                Err(error) => {
-                    tracing::error!(%error, retry_in = ?wait, "the state cannot be read back");
-                    self.observer.failed(&error);
-                    std::thread::sleep(wait);
-                    reopen = true;
-                    wait = (wait * 2).min(Duration::from_secs(30));
-                }
+                self.broken = None;
+                Ok(())
+            }
+            Err(error) => {
+                let wait = self.broken.map_or(FIRST_RETRY, |wait| (wait * 2).min(LAST_RETRY));
+                tracing::error!(%error, retry_in = ?wait, "the state cannot be read back");
+                self.observer.failed(&error);
+                (self.broken, self.failing) = (Some(wait), true);
+                Err(error)
             }
         }
     }
@@ -380,6 +479,8 @@ impl Engine {
                 tracing::error!(%error, "old sessions cannot be taken away");
                 self.observer.failed(&error);
                 self.expired_at = Some(Instant::now());
+                // Whether it was written is not certain; if that cannot be found out, it is tried again until it can.
+                let _ = self.read_back(true);
             }
         }
     }

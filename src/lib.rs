@@ -18,6 +18,8 @@ pub mod domain;
 
 pub mod tls;
 
+pub mod connection;
+
 pub mod ingest;
 
 pub mod projection;
@@ -35,6 +37,8 @@ pub mod server;
 pub mod telemetry;
 
 pub mod simulator;
+
+pub mod audit;
 
 pub mod config;
 

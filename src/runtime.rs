@@ -1,38 +1,37 @@
 //! Wires the parts together, starts them in order, watches over them, and stops them in reverse.
 
 mod push;
+mod reload;
+mod sources;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{Config, SourceConfig, Start};
-use crate::domain::{Clock, Span, Timestamp};
-use crate::engine::{Attached, Engine, EngineHandle, Entrant, Keep};
-use crate::ingest::limiter::Limiter;
-use crate::ingest::platforms::{Account, DISCOVERED, Platform};
-use crate::ingest::poller::{Pass, Poller};
-use crate::ingest::schedule::Rhythm;
-use crate::ingest::transport::{Http, HttpError};
+use self::reload::{Fixed, ReloadError};
+use self::sources::{Difference, Sources, Wiring};
+use crate::config::{Config, ConfigError, WebConfigFile};
+use crate::domain::{Clock, Span};
+use crate::engine::{Engine, EngineHandle, Keep};
+use crate::ingest::transport::HttpError;
 use crate::journal::{Journal, JournalError};
-use crate::projection::{LabelPolicy, Origin, Snapshot, SourceRecord};
+use crate::projection::{LabelPolicy, Snapshot};
 use crate::push::{OwnTraces, Push, PushError, PushTraces};
-use crate::server::{About, App, ListenError};
-use crate::telemetry::{Health, Instruments, WallClock, trace_own_work};
+use crate::server::{About, App, Door, Line, ListenError};
+use crate::telemetry::{Health, Instruments, WallClock, broken_off, trace_own_work};
 use crate::views::prometheus::{Exposition, Hold};
-use crate::witness::{EngineLedger, Shelf, SourceWitness, SpanOutbox, StoreObserver};
+use crate::witness::{Shelf, SpanOutbox, StoreObserver};
 
-/// How often limits are asked for.
-const LIMITS_EVERY: Duration = Duration::from_secs(60);
+pub use self::reload::{ReloadHandle, Reloads};
+pub use self::sources::{account, account_name};
+
 /// How often it is made sure that the engine is alive.
 const LOOK_AFTER_ENGINE: Duration = Duration::from_millis(500);
 /// A source that failed by a bug of ours starts over after this.
@@ -49,6 +48,12 @@ pub enum RuntimeError {
     /// A listening socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket that was handed over.
+    #[error("cannot use the socket that systemd has handed over: {0}")]
+    Socket(std::io::Error),
+    /// Who is let in.
+    #[error(transparent)]
+    Web(#[from] ConfigError),
     /// A client.
     #[error("source {name}: {error}")]
     Client {
@@ -74,6 +79,9 @@ pub enum RuntimeError {
     /// The writer has died.
     #[error("the engine has stopped; see the log")]
     EngineStopped,
+    /// The store failed to the end.
+    #[error("stopped while the store was failing: {0}; what is not in it is read again after the next start")]
+    Unsaved(JournalError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -94,9 +102,13 @@ pub struct Manner {
 /// An exporter that is ready to run: store open, sockets bound.
 pub struct Runtime {
     config: Config,
+    fixed: Fixed,
+    sends_traces: bool,
     manner: Manner,
     listeners: Vec<TcpListener>,
-    engine: std::thread::JoinHandle<()>,
+    door: Door,
+    web_file: Option<WebConfigFile>,
+    engine: std::thread::JoinHandle<Result<(), JournalError>>,
     handle: EngineHandle,
     shown: Arc<ArcSwap<Snapshot>>,
     journal: Journal,
@@ -110,18 +122,35 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Binds, opens and loads; whatever can be wrong here is said before anything runs.
-    pub async fn prepare(mut config: Config, manner: Manner) -> Result<Self, RuntimeError> {
-        let mut listeners = Vec::new();
-        for address in config.web.listen_addresses.iter().filter(|_| !manner.once) {
-            listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
-        }
+    /// Binds, opens and loads; whatever can be wrong here is said before anything runs. With sockets that were handed
+    /// over it listens on these and no others.
+    pub async fn prepare(
+        mut config: Config,
+        manner: Manner,
+        inherited: Option<Vec<std::net::TcpListener>>,
+    ) -> Result<Self, RuntimeError> {
+        let fixed = Fixed::of(&config);
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let (door, web_file) = web::open(config.web.config_file.as_deref(), clock.now())?;
+        let mut listeners = Vec::new();
+        match inherited {
+            _ if manner.once => {}
+            Some(sockets) => {
+                for socket in sockets {
+                    listeners.push(TcpListener::from_std(socket).map_err(RuntimeError::Socket)?);
+                }
+            }
+            None => {
+                for address in &config.web.listen_addresses {
+                    listeners.push(crate::server::listen(&address.to_string(), &address.candidates()).await?);
+                }
+            }
+        }
         let instruments = Instruments::new(env!("CARGO_PKG_VERSION"), revision());
+        instruments.reloaded(clock.now());
         let health = Arc::new(Health::new(instruments.clone()));
         for source in &config.sources {
             health.add_source(&source.name, source.platform.name, source.poll_interval.into());
-            instruments.request_budget(&source.name, source.requests_per_second);
         }
         let policy =
             LabelPolicy { max_length: config.labels.max_length, max_series: config.labels.max_series_per_metric };
@@ -132,11 +161,10 @@ impl Runtime {
             sessions: Some(Span::from(config.storage.retention)),
             spans: to_traces.map(|to| to.outbox_limit as u64),
         };
-        for source in &mut config.sources {
-            source.traces &= to_traces.is_some();
-        }
+        let sends_traces = to_traces.is_some();
         let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, to_traces.is_some()));
-        let (engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
+        let (mut engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
+        engine.expect(config.sources.iter().map(|source| source.name.as_str()));
         health.restored();
         let (mut metrics, mut traces, mut own_traces) = (None, None, None);
         if let Some(otlp) = otlp {
@@ -158,11 +186,16 @@ impl Runtime {
             .name("engine".into())
             .spawn(move || engine.run())
             .map_err(RuntimeError::Thread)?;
-        let url_file = listeners.first().and_then(|listener| write_url(&config.storage.path, listener));
+        let url = listeners.first().and_then(|listener| local_url(listener, door.has_tls()));
+        let url_file = url.and_then(|url| write_url(&config.storage.path, &url));
         Ok(Self {
             config,
+            fixed,
+            sends_traces,
             manner,
             listeners,
+            door,
+            web_file,
             engine,
             handle,
             shown,
@@ -179,11 +212,11 @@ impl Runtime {
 
     /// Where it listens, as URLs that work on this machine.
     pub fn urls(&self) -> Vec<String> {
-        self.listeners.iter().filter_map(local_url).collect()
+        self.listeners.iter().filter_map(|listener| local_url(listener, self.door.has_tls())).collect()
     }
 
-    /// Runs until told to stop, or for one pass.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RuntimeError> {
+    /// Runs until told to stop, or for one pass. With `reloads`, follows new configurations meanwhile.
+    pub async fn run(self, shutdown: CancellationToken, mut reloads: Option<Reloads<'_>>) -> Result<(), RuntimeError> {
         let serving = CancellationToken::new();
         let mut servers = JoinSet::new();
         let app = Arc::new(App {
@@ -194,12 +227,22 @@ impl Runtime {
                 simulated: self.manner.simulated,
             },
             snapshot: Arc::clone(&self.shown),
-            exposition: Exposition::new(Hold { span: self.config.web.new_series_hold.into(), since: self.clock.now() }),
+            exposition: Exposition::new(Hold::after_restart(
+                self.config.web.new_series_hold.into(),
+                &self.shown.load(),
+                self.clock.now(),
+            )),
             instruments: self.instruments.clone(),
             health: Arc::clone(&self.health),
             archive: Arc::new(Shelf::new(self.journal.clone())),
             clock: Arc::clone(&self.clock),
+            reload: reloads.as_ref().and_then(Reloads::served_handle),
+            door: ArcSwap::from_pointee(self.door),
+            line: Line::default(),
         });
+        if let Some(file) = self.web_file {
+            servers.spawn(web::keep_up(file, Arc::clone(&app), serving.clone()));
+        }
         for listener in self.listeners {
             servers.spawn(crate::server::serve(listener, Arc::clone(&app), serving.clone()));
         }
@@ -219,33 +262,50 @@ impl Runtime {
             senders.spawn(send_traces(Arc::new(traces), sending.clone(), self.instruments.clone()));
         }
 
-        let mut sources = JoinSet::new();
         let polling = shutdown.child_token();
-        for config in self.config.sources {
-            let part = SourcePart {
-                config,
-                handle: self.handle.clone(),
-                instruments: self.instruments.clone(),
-                health: Arc::clone(&self.health),
-                clock: Arc::clone(&self.clock),
-                once: self.manner.once,
-            };
-            let prepared = part.prepare().await?;
-            sources.spawn(prepared.watch_over(polling.clone()));
+        let wiring = Wiring {
+            handle: self.handle.clone(),
+            instruments: self.instruments.clone(),
+            health: Arc::clone(&self.health),
+            clock: Arc::clone(&self.clock),
+            once: self.manner.once,
+            sends_traces: self.sends_traces,
+        };
+        let mut sources = Sources::new(wiring, polling.clone());
+        // A store that fails just now would keep it waiting.
+        tokio::select! {
+            watching = sources.watch(self.config.sources) => drop(watching?),
+            () = shutdown.cancelled() => {}
         }
         let mut incomplete = Vec::new();
         let mut look = tokio::time::interval(LOOK_AFTER_ENGINE);
         let outcome = loop {
             tokio::select! {
-                over = sources.join_next() => match over {
-                    Some(Ok((name, pass))) => {
+                over = sources.next_over() => match over {
+                    Some((name, pass)) => {
                         if self.manner.once && (!pass.discovered || pass.failures > 0) {
                             incomplete.push(name);
                         }
                     }
-                    Some(Err(error)) => tracing::error!(%error, "a source's supervisor has failed"),
                     None => break Ok(()),
                 },
+                request = asked(reloads.as_mut()) => {
+                    let outcome = match reloads.as_mut().map(|reloads| reloads.load(&self.fixed)) {
+                        Some(Ok(config)) => tokio::select! {
+                            watching = sources.watch(config.sources) => watching.map_err(ReloadError::from),
+                            // It may be waiting for a store that fails. Whoever asked is told that we are stopping.
+                            () = shutdown.cancelled() => continue,
+                        },
+                        Some(Err(error)) => Err(error),
+                        None => Ok(Difference::default()),
+                    };
+                    if outcome.is_ok() {
+                        self.instruments.reloaded(self.clock.now());
+                    } else {
+                        self.instruments.reload_failed();
+                    }
+                    request.answer(outcome);
+                }
                 _ = look.tick() => {
                     if self.engine.is_finished() && !sources.is_empty() {
                         break Err(RuntimeError::EngineStopped);
@@ -255,17 +315,20 @@ impl Runtime {
         };
         // Pollers first: then the engine has heard everything, commits it and ends; pages to the last.
         polling.cancel();
-        while sources.join_next().await.is_some() {}
+        while sources.next_over().await.is_some() {}
         // Then spans, while there is an engine to take note of what was sent.
         sending.cancel();
         while senders.join_next().await.is_some() {}
         // Held until here: an engine that ends because nobody is left must not look like one that has died.
-        drop(self.handle);
+        drop((self.handle, sources));
         let engine = self.engine;
-        let ended = tokio::task::spawn_blocking(move || engine.join()).await;
-        if !matches!(ended, Ok(Ok(()))) {
-            tracing::error!("the engine has failed");
-        }
+        let saved = match tokio::task::spawn_blocking(move || engine.join()).await {
+            Ok(Ok(saved)) => saved.map_err(RuntimeError::Unsaved),
+            _ => {
+                tracing::error!("the engine has failed");
+                Ok(())
+            }
+        };
         // After the engine: the last message has what it committed last.
         pushing.cancel();
         while pushes.join_next().await.is_some() {}
@@ -280,7 +343,16 @@ impl Runtime {
             let _ = std::fs::remove_file(file);
         }
         outcome?;
+        saved?;
         if incomplete.is_empty() { Ok(()) } else { Err(RuntimeError::Incomplete(incomplete.join(", "))) }
+    }
+}
+
+/// The next request for a new configuration, where there can be one.
+async fn asked(reloads: Option<&mut Reloads<'_>>) -> reload::Request {
+    match reloads {
+        Some(reloads) => reloads.asked().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -291,7 +363,7 @@ async fn send_traces(traces: Arc<PushTraces<SpanOutbox>>, stop: CancellationToke
     loop {
         let (sender, until) = (Arc::clone(&traces), stop.clone());
         let Err(error) = tokio::spawn(async move { sender.run(until).await }).await else { return };
-        tracing::error!(%error, "sending of traces broke off by a bug; it starts over");
+        tracing::error!(error = broken_off(&error), "sending of traces broke off by a bug; it starts over");
         instruments.task_restarted(TASK);
         tokio::time::sleep(RESTART_AFTER).await;
     }
@@ -302,169 +374,22 @@ fn revision() -> &'static str {
     option_env!("ASE_REVISION").unwrap_or("unknown")
 }
 
-fn local_url(listener: &TcpListener) -> Option<String> {
+fn local_url(listener: &TcpListener, secured: bool) -> Option<String> {
     let address = listener.local_addr().ok()?;
     let host = match address.ip() {
         ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
     };
-    Some(format!("http://{host}:{}", address.port()))
+    let scheme = if secured { "https" } else { "http" };
+    Some(format!("{scheme}://{host}:{}", address.port()))
 }
 
-fn write_url(folder: &Path, listener: &TcpListener) -> Option<PathBuf> {
+fn write_url(folder: &Path, url: &str) -> Option<PathBuf> {
     let file = folder.join(URL_FILE);
     let unfinished = folder.join(format!("{URL_FILE}.new"));
     // Only a convenience for commands on the same machine; whoever reads it finds all of it or nothing.
-    std::fs::write(&unfinished, local_url(listener)?).ok()?;
+    std::fs::write(&unfinished, url).ok()?;
     std::fs::rename(&unfinished, &file).ok()?;
     Some(file)
-}
-
-/// A fingerprint that tells keys apart and from which none can be found again: it is far shorter than any key.
-fn key_print(config: &SourceConfig) -> u64 {
-    xxh3_64(config.api_key.expose_secret().as_bytes()) & 0xffff_ffff
-}
-
-/// The account that a source watches, as its platform is told of it.
-pub fn account(config: &SourceConfig, count_from: Timestamp) -> Account {
-    let agents = config.agents.clone();
-    Account {
-        settings: config.settings.clone(),
-        base_url: config.base_url.as_str().to_owned(),
-        admits: Arc::new(move |agent| agents.admits(agent)),
-        count_from,
-        traces: config.traces,
-    }
-}
-
-/// One source's share of the wiring.
-struct SourcePart {
-    config: SourceConfig,
-    handle: EngineHandle,
-    instruments: Instruments,
-    health: Arc<Health>,
-    clock: Arc<dyn Clock>,
-    once: bool,
-}
-
-struct PreparedSource {
-    part: SourcePart,
-    transport: Arc<Http>,
-    witness: Arc<SourceWitness>,
-}
-
-impl SourcePart {
-    fn account_name(&self) -> String {
-        let config = &self.config;
-        let mut name = format!("{} {}", config.platform.name, config.base_url.as_str());
-        for setting in config.platform.settings.iter().filter(|setting| setting.tells_accounts_apart) {
-            let value = config.settings.get(setting.key).filter(|value| !value.is_empty());
-            name.extend(value.map(|value| format!(" {}={value}", setting.key)));
-        }
-        name
-    }
-
-    fn platform(&self, count_from: Timestamp) -> Arc<dyn Platform> {
-        (self.config.platform.connect)(account(&self.config, count_from))
-    }
-
-    async fn attach(&self) -> Result<Attached, RuntimeError> {
-        let count_from = match self.config.start {
-            Start::Now => self.clock.now(),
-            Start::Beginning => Timestamp::from_micros(0),
-            Start::At(time) => Timestamp::from_micros(time.as_microsecond()),
-        };
-        let turn_names = self.config.platform.capabilities.turn_names;
-        let origin = Origin {
-            server: self.config.base_url.host().to_owned(),
-            turn_attribute: turn_names.map_or_else(String::new, |names| names.attribute.to_owned()),
-            turn_prefix: turn_names.map_or_else(String::new, |names| names.prefix.to_owned()),
-        };
-        let record = SourceRecord {
-            name: self.config.name.clone(),
-            platform: self.config.platform.name.to_owned(),
-            account: self.account_name(),
-            key_print: key_print(&self.config),
-            count_from,
-            origin,
-        };
-        let capabilities = self.config.platform.capabilities;
-        let abandon_turns_after = self.platform(count_from).abandon_turns_after();
-        let entrant = Entrant { record, capabilities, abandon_turns_after, traced: self.config.traces };
-        self.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)
-    }
-
-    async fn prepare(self) -> Result<PreparedSource, RuntimeError> {
-        let name = self.config.name.clone();
-        let attached = self.attach().await?;
-        if let Some(before) = &attached.before
-            && before.account != self.account_name()
-        {
-            return Err(RuntimeError::OtherAccount { name, before: before.account.clone() });
-        }
-        if let Some((_, at)) = attached.walks.iter().find(|(walk, _)| walk == DISCOVERED) {
-            self.health.restored_fresh(&name, *at);
-        }
-        let config = &self.config;
-        let headers = self.platform(attached.count_from).headers();
-        let transport = Http::new(config.base_url.as_str(), config.api_key.clone(), &headers, config.request_timeout)
-            .map_err(|error| RuntimeError::Client { name: name.clone(), error })?;
-        let witness =
-            SourceWitness::new(name, config.platform.endpoints, self.instruments.clone(), Arc::clone(&self.health));
-        Ok(PreparedSource { part: self, transport: Arc::new(transport), witness: Arc::new(witness) })
-    }
-}
-
-impl PreparedSource {
-    /// Polls; after a bug of ours starts over from what is committed.
-    async fn watch_over(self, shutdown: CancellationToken) -> (String, Pass) {
-        let name = self.part.config.name.clone();
-        let task = format!("poller {name}");
-        self.part.instruments.register_task(&task);
-        loop {
-            let Ok(attached) = self.part.attach().await else {
-                return (name, Pass { discovered: false, failures: 1 });
-            };
-            let poller = self.poller(&attached);
-            let rhythm = Rhythm {
-                poll: self.part.config.poll_interval,
-                sweep: self.part.config.sweep_interval,
-                limits: Some(LIMITS_EVERY.max(self.part.config.poll_interval)),
-                concurrency: self.part.config.concurrency,
-            };
-            let span = tracing::info_span!("source", name);
-            let polling = poller.run(rhythm, self.part.once, shutdown.clone()).instrument(span);
-            match tokio::spawn(polling).await {
-                Ok(pass) => return (name, pass),
-                Err(error) => {
-                    tracing::error!(source = name, %error, "polling broke off by a bug; it starts over");
-                    self.part.instruments.task_restarted(&task);
-                    self.part.health.cycle_failed(&name, "polling broke off and starts over");
-                    if self.part.once {
-                        return (name, Pass { discovered: false, failures: 1 });
-                    }
-                    tokio::time::sleep(RESTART_AFTER).await;
-                }
-            }
-        }
-    }
-
-    fn poller(&self, attached: &Attached) -> Poller {
-        let config = &self.part.config;
-        let print = key_print(config);
-        let is_new_key = attached.before.as_ref().is_some_and(|before| before.key_print != print);
-        Poller {
-            source: attached.ix,
-            platform: self.part.platform(attached.count_from),
-            transport: Arc::clone(&self.transport) as _,
-            ledger: Arc::new(EngineLedger::new(self.part.handle.clone(), print)),
-            witness: Arc::clone(&self.witness) as _,
-            clock: Arc::clone(&self.part.clock),
-            limiter: Limiter::new(config.requests_per_second),
-            request_timeout: config.request_timeout,
-            walks: attached.walks.clone(),
-            recognise: if is_new_key { attached.known.clone() } else { Vec::new() },
-        }
-    }
 }

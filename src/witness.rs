@@ -82,6 +82,10 @@ impl Witness for SourceWitness {
         }
     }
 
+    fn unread(&self, failure: &Failure) {
+        self.health.session_unread(&self.name, failure.reason());
+    }
+
     fn discovered(&self, outcome: Result<(), &Failure>, _: Timestamp) {
         match outcome {
             Ok(()) => self.health.cycle_done(&self.name),

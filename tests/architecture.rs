@@ -12,13 +12,15 @@ use std::path::Path;
 const IMPORTS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("tls", &[]),
-    ("ingest", &["domain", "tls"]),
+    ("connection", &[]),
+    ("ingest", &["connection", "domain", "tls"]),
     ("projection", &["domain"]),
     ("journal", &["domain", "projection"]),
     ("engine", &["domain", "journal", "projection"]),
+    ("audit", &["domain", "ingest", "journal", "projection"]),
     ("views", &["domain", "projection"]),
     ("witness", &["domain", "engine", "ingest", "journal", "projection", "push", "server", "telemetry"]),
-    ("push", &["domain", "projection", "telemetry", "tls", "views"]),
+    ("push", &["connection", "domain", "projection", "telemetry", "tls", "views"]),
     ("server", &["domain", "journal", "projection", "telemetry", "views"]),
     ("telemetry", &["domain"]),
     ("simulator", &[]),
@@ -160,6 +162,21 @@ fn wall_clock(source: &Source) -> Vec<String> {
         .filter(|name| contains_word(&code, name))
         .map(|name| format!("{}: {name} outside {CLOCK}", source.path))
         .collect()
+}
+
+/// Certificates are verified, always: by what the TLS library does when nobody interferes.
+fn interference(source: &Source) -> Vec<String> {
+    let code = source.code();
+    ["dangerous", "danger_accept", "tls_danger", "ServerCertVerifier", "with_custom_certificate_verifier", "SSL_VERIFY"]
+        .iter()
+        .filter(|name| code.contains(**name))
+        .map(|name| format!("{}: {name} interferes with the verification of certificates", source.path))
+        .collect()
+}
+
+#[test]
+fn verification_of_certificates_is_left_alone() {
+    enforce(interference);
 }
 
 #[test]
@@ -436,6 +453,14 @@ fn printing_is_caught() {
     assert_eq!(caught(printing, "src/engine.rs", "pretty_println!(); \"println!\""), 0);
     let in_tests = "#[cfg(test)] mod tests { fn f() { println!() } }";
     assert_eq!(caught(printing, "src/engine.rs", in_tests), 0);
+}
+
+#[test]
+fn interference_is_caught() {
+    for text in ["builder.dangerous().with_custom()", "builder.danger_accept_invalid_certs(x)"] {
+        assert_eq!(caught(interference, "src/tls.rs", text), 1, "{text}");
+    }
+    assert_eq!(caught(interference, "src/tls.rs", "builder.with_platform_verifier()? // dangerous"), 0);
 }
 
 #[test]

@@ -1,30 +1,4 @@
-//! Every decoder of Everruns' bodies on arbitrary bytes: no panic, and positions that ascend, each once. Begins with the
-//! recorded documents: `cargo +nightly fuzz run decode_everruns fuzz/corpus/decode_everruns
-//! tests/fixtures/everruns/serve-0.50.1 tests/fixtures/everruns/v0.3.0-server`.
+//! Everruns' bodies of arbitrary bytes. What must hold stands in `fuzz/src/decode_everruns.rs`.
 #![no_main]
 
-use agent_session_exporter::domain::Timestamp;
-use agent_session_exporter::ingest::platforms::everruns;
-use bytes::Bytes;
-use libfuzzer_sys::fuzz_target;
-use serde_json::Value;
-
-const NOW: Timestamp = Timestamp::from_micros(1_795_999_999_000_000);
-
-fuzz_target!(|data: &[u8]| {
-    let body = Bytes::copy_from_slice(data);
-    // How many parts a document has is for another parser to tell; what that refuses is only decoded.
-    let document = serde_json::from_slice::<Value>(data).unwrap_or_default();
-    let parts = document.get("data").and_then(Value::as_array).map_or(0, Vec::len);
-
-    if let Ok((events, without_place)) = everruns::events(&body, NOW) {
-        assert!(events.is_sorted_by(|a, b| a.position < b.position));
-        assert!(events.iter().all(|placed| placed.event.fact.positions() == 1));
-        assert!(parts == 0 || events.len() + without_place <= parts);
-    }
-    if let Ok(page) = everruns::list(&body) {
-        assert!(page.rows.len() <= page.len && (parts == 0 || page.len == parts));
-    }
-    let _ = everruns::agents(&body);
-    let _ = everruns::stats(&body);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| agent_session_exporter_fuzz::decode_everruns::run(data));

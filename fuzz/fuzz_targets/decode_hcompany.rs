@@ -1,35 +1,4 @@
-//! Every decoder of H's bodies on arbitrary bytes: no panic, and as many facts as events. Begins with the recorded
-//! documents: `cargo +nightly fuzz run decode_hcompany fuzz/corpus/decode_hcompany tests/fixtures/hcompany`.
+//! H's bodies of arbitrary bytes. What must hold stands in `fuzz/src/decode_hcompany.rs`.
 #![no_main]
 
-use agent_session_exporter::domain::Timestamp;
-use agent_session_exporter::ingest::platforms::hcompany;
-use bytes::Bytes;
-use libfuzzer_sys::fuzz_target;
-use serde_json::Value;
-
-const NOW: Timestamp = Timestamp::from_micros(1_795_999_999_000_000);
-
-fuzz_target!(|data: &[u8]| {
-    let body = Bytes::copy_from_slice(data);
-    // How many parts a document has is for another parser to tell; what that refuses is only decoded.
-    let document = serde_json::from_slice::<Value>(data).unwrap_or_default();
-    let parts = |key: &str| document.as_object().map(|it| it.get(key).and_then(Value::as_array).map_or(0, Vec::len));
-
-    if let (Ok((events, _)), Some(parts)) = (hcompany::history(&body, NOW), parts("items")) {
-        assert_eq!(events.len(), parts);
-    }
-    if let (Ok(page), Some(parts)) = (hcompany::changes(&body, NOW), parts("new_events")) {
-        assert_eq!(page.events.len(), parts);
-    }
-    if let (Ok(page), Some(parts)) = (hcompany::list(&body), parts("items")) {
-        assert_eq!((page.len, page.rows.len() + page.undecoded), (parts, parts));
-    }
-    if let Ok(page) = hcompany::status_document(&body) {
-        assert_eq!(page.ending.is_some(), page.status.is_terminal());
-    }
-    let _ = hcompany::session_document(&body);
-    let _ = hcompany::quota(&body);
-    let _ = hcompany::token_quota(&body);
-    let _ = hcompany::complaint(data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| agent_session_exporter_fuzz::decode_hcompany::run(data));

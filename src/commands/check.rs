@@ -1,18 +1,31 @@
 //! `check`: validates the configuration, then asks each source what it will be able to do.
 
 use crate::cli::CheckArgs;
-use crate::config::{Overrides, SourceConfig, load};
+use crate::config::{Overrides, SourceConfig, WebConfigFile, load};
+use crate::connection::{self, NO_HOST, NO_TLS, NOT_TRUSTED};
 use crate::domain::{Clock, Timestamp};
 use crate::ingest::platforms::{Finding, SettingKind};
 use crate::ingest::transport::{Http, Transport, TransportError};
 use crate::runtime::account;
 use crate::telemetry::WallClock;
 
-use super::Failed;
+use super::{Env, Failed};
 
-pub(super) async fn run(args: CheckArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
-    let config = load(Some(&args.config_file), &Overrides::default(), env).map_err(Failed::wrong)?;
+pub(super) async fn run(args: CheckArgs, env: Env<'_>) -> Result<(), Failed> {
+    let overrides = Overrides { without_commands: args.offline, ..Overrides::default() };
+    let config = load(Some(&args.config_file), &overrides, env).map_err(Failed::wrong)?;
     println!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len());
+    for remark in &config.remarks {
+        println!("warning: {remark}");
+    }
+    if let Some(path) = &args.web_config_file {
+        let (_, web) = WebConfigFile::open(path).map_err(Failed::wrong)?;
+        let scheme = if web.tls.is_some() { "HTTPS" } else { "HTTP" };
+        println!("{}: can be used, {scheme}, {} user(s)", path.display(), web.users.len());
+        for remark in web.remarks(WallClock.now()) {
+            println!("  note  {remark}");
+        }
+    }
     if args.offline {
         return Ok(());
     }
@@ -95,7 +108,15 @@ fn reachable(answer: &Result<Option<Timestamp>, &TransportError>, asked_at: Time
 
 fn unreachable_hint(error: &TransportError) -> String {
     let hint = match error {
-        TransportError::Connect => "is base_url right, and reachable from here (DNS, proxy, TLS certificates)?",
+        TransportError::Connect(NO_HOST) => "is base_url right, and can this machine resolve names?",
+        TransportError::Connect(NOT_TRUSTED) => {
+            "is base_url right? if its authority is a private one, it has to be among the system's (SSL_CERT_FILE)"
+        }
+        TransportError::Connect(why) if connection::is_about_trust(why) => {
+            "is base_url right? the certificate says otherwise, or our clock does"
+        }
+        TransportError::Connect(NO_TLS) => "is base_url right, https or http?",
+        TransportError::Connect(_) => "is base_url right, and reachable from here (firewall, proxy)?",
         TransportError::Timeout => "is base_url right? if it is slow, raise request_timeout",
         TransportError::Cut | TransportError::TooLarge { .. } => "is this the platform's API?",
     };

@@ -1,6 +1,7 @@
 //! `demo`: the exporter against two simulated platforms, over real HTTP, with nothing to configure.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::runtime::{Manner, Runtime};
 use crate::simulator::{Platform, SimulateOptions, Simulator, Site, serve};
 use crate::telemetry::WallClock;
 
-use super::serve::failed_to_start;
+use super::{Env, serve::failed_to_start};
 use super::{Failed, start_logs, until_signal};
 
 /// A busy little platform: sessions of a few seconds to half a minute, a fault now and then, and never more memory.
@@ -74,7 +75,7 @@ fn play<W: Site>(
     tokio::spawn(serve(listener, Arc::new(simulator), shutdown.clone()))
 }
 
-pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Failed> {
+pub(super) async fn run(args: DemoArgs, env: Env<'_>) -> Result<(), Failed> {
     start_logs(args.log)?;
     let shutdown = until_signal()?;
     let mut stages = Vec::new();
@@ -86,7 +87,9 @@ pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) ->
     let overrides = Overrides {
         listen_addresses: args.listen_addresses,
         telemetry_path: None,
+        web_config_file: None,
         storage_path: Some(folder.path.clone()),
+        ..Overrides::default()
     };
     let file = folder.path.join("demo.yaml");
     let sources: String = stages.iter().map(Stage::source).collect();
@@ -100,7 +103,8 @@ pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) ->
         stages.iter().find(|stage| stage.platform.name() == platform).map(|stage| stage.key.clone())
     };
     let config = load(Some(&file), &overrides, &env).map_err(Failed::running)?;
-    let runtime = Runtime::prepare(config, Manner { once: false, simulated: true }).await.map_err(failed_to_start)?;
+    let manner = Manner { once: false, simulated: true };
+    let runtime = Runtime::prepare(config, manner, None).await.map_err(failed_to_start)?;
 
     println!("simulated data: these sessions are made up by platforms simulated here");
     for stage in &stages {
@@ -115,7 +119,7 @@ pub(super) async fn run(args: DemoArgs, env: &dyn Fn(&str) -> Option<String>) ->
     // A closed pipe only means that nobody reads.
     let _ = std::io::stdout().flush();
 
-    let outcome = runtime.run(shutdown.clone()).await.map_err(Failed::running);
+    let outcome = runtime.run(shutdown.clone(), None).await.map_err(Failed::running);
     shutdown.cancel();
     for stage in stages {
         // It ends by itself once told to; how is of no interest any more.
@@ -131,8 +135,11 @@ struct Folder {
 
 impl Folder {
     fn new() -> Result<Self, Failed> {
-        let path = std::env::temp_dir().join(format!("agent-session-exporter-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
+        // Anybody may write there: a name that nobody foresees, and a folder that is not somebody else's already.
+        let path = std::env::temp_dir().join(format!("agent-session-exporter-demo-{:016x}", fastrand::u64(..)));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
             .map_err(|error| Failed::running(format!("cannot make {}: {error}; set TMPDIR", path.display())))?;
         Ok(Self { path })
     }

@@ -1,25 +1,25 @@
 //! `sessions` and `show`: ask a running exporter, or read the store of one that is not running.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use crate::cli::{QueryArgs, SessionsArgs, ShowArgs};
+use crate::config::HttpFile;
+use crate::connection;
 use crate::domain::{Clock, Span, Status};
 use crate::ingest::Request;
-use crate::ingest::transport::{Http, Transport, TransportError};
+use crate::ingest::transport::{Credentials, Http, Transport, TransportError};
 use crate::journal::{Archive, Journal, JournalError, SessionDetail, SessionFilter, SessionLine};
 use crate::projection::LabelPolicy;
 use crate::runtime::URL_FILE;
 use crate::telemetry::WallClock;
 
-use super::Failed;
-use table::Table;
+use super::table::{self, Table};
+use super::{Failed, say};
 
-mod table;
-
-const DEFAULT_URL: &str = "http://127.0.0.1:17377";
+/// Where an exporter listens that was not told otherwise.
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:17377";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What the exporter gives out in one answer at most.
 const MAX_LIMIT: usize = 1000;
@@ -37,8 +37,11 @@ fn who(args: &QueryArgs) -> Result<Who, Failed> {
     let Some(folder) = &args.storage_path else {
         return Ok(Who::Exporter(DEFAULT_URL.to_owned()));
     };
-    match Journal::open_existing(folder, LabelPolicy::default()) {
-        Ok(journal) => Ok(Who::Store(Box::new(Archive::new(journal)))),
+    match Journal::read_only(folder, LabelPolicy::default()) {
+        Ok(journal) => {
+            journal.refuse_older_fold().map_err(Failed::running)?;
+            Ok(Who::Store(Box::new(Archive::new(journal))))
+        }
         // An exporter has it open: then that one answers, and says where it listens.
         Err(error @ JournalError::InUse { .. }) => running_on(folder)
             .map(Who::Exporter)
@@ -70,17 +73,14 @@ pub(super) async fn sessions(args: SessionsArgs) -> Result<(), Failed> {
             query.extend(filter.since.map(|since| ("since", since.to_string())));
             query.push(("limit", filter.limit.to_string()));
             let request = Request::new("sessions", "/api/v1/sessions".into(), query);
-            ask::<Vec<SessionLine>>(&url, &request).await?.unwrap_or_default()
+            ask::<Vec<SessionLine>>(&url, &args.from, &request).await?.unwrap_or_default()
         }
     };
-    if args.json {
-        for line in &lines {
-            println!("{}", serde_json::to_string(line).map_err(Failed::running)?);
-        }
-    } else {
-        print_sessions(&lines);
+    if !args.json {
+        return say(Sessions(&lines));
     }
-    Ok(())
+    let lines = lines.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(Failed::running)?;
+    say(lines.into_iter().map(|line| line + "\n").collect::<String>())
 }
 
 pub(super) async fn show(args: ShowArgs) -> Result<(), Failed> {
@@ -99,18 +99,16 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), Failed> {
                 })
                 .collect();
             let path = format!("/api/v1/sessions/{id}");
-            ask::<SessionDetail>(&url, &Request::new("session", path, Vec::new())).await?
+            ask::<SessionDetail>(&url, &args.from, &Request::new("session", path, Vec::new())).await?
         }
     };
     let Some(detail) = found else {
         return Err(Failed::running(format!("no session {} is known", args.session_id)));
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&detail).map_err(Failed::running)?);
-    } else {
-        print_detail(&detail);
+        return say(serde_json::to_string_pretty(&detail).map_err(Failed::running)? + "\n");
     }
-    Ok(())
+    say(Detail(&detail))
 }
 
 fn status(text: &str) -> Result<Status, Failed> {
@@ -120,11 +118,27 @@ fn status(text: &str) -> Result<Status, Failed> {
     })
 }
 
-async fn ask<T: serde::de::DeserializeOwned>(url: &str, request: &Request) -> Result<Option<T>, Failed> {
-    let http = Http::new(url, SecretString::from(""), &[], PATIENCE).map_err(Failed::running)?;
+/// A client for the exporter at this URL, who says who it is as this file wants.
+pub(super) fn exporter(url: &str, http_config_file: Option<&Path>, patience: Duration) -> Result<Http, Failed> {
+    let file = http_config_file.map(HttpFile::read).transpose().map_err(Failed::wrong)?;
+    let HttpFile { user, trust } = file.unwrap_or_default();
+    let credentials = user.map_or(Credentials::Nobody, |(name, password)| Credentials::User(name, password));
+    Http::to_exporter(url, credentials, &trust, patience).map_err(Failed::running)
+}
+
+async fn ask<T: serde::de::DeserializeOwned>(
+    url: &str,
+    from: &QueryArgs,
+    request: &Request,
+) -> Result<Option<T>, Failed> {
+    let http = exporter(url, from.http_config_file.as_deref(), PATIENCE)?;
     let answer = http.get(request).await.map_err(|error| {
         let hint = match error {
-            TransportError::Connect => {
+            TransportError::Connect(why) if connection::is_about_trust(why) => {
+                "name the exporter in --web.url as its certificate does, and its authority as tls_config.ca_file in \
+                 --http.config.file"
+            }
+            TransportError::Connect(_) => {
                 "is an exporter running there? give --web.url, or --storage.path to read its folder"
             }
             _ => "is this an agent-session-exporter?",
@@ -136,65 +150,81 @@ async fn ask<T: serde::de::DeserializeOwned>(url: &str, request: &Request) -> Re
             .map(Some)
             .map_err(|_| Failed::running(format!("{url}: the answer is not an agent-session-exporter's"))),
         404 => Ok(None),
+        400 if url.starts_with("http://") => {
+            Err(Failed::running(format!("{url}: HTTP 400: does it speak HTTPS? then give --web.url https://HOST:PORT")))
+        }
+        401 => Err(Failed::running(format!(
+            "{url}: HTTP 401: it wants a user and a password: give --http.config.file with basic_auth"
+        ))),
         status => Err(Failed::running(format!("{url}: HTTP {status}"))),
     }
 }
 
-fn print_sessions(lines: &[SessionLine]) {
-    if lines.is_empty() {
-        println!("no session matches");
-        return;
-    }
-    let mut table = Table::new(&[
-        "SESSION", "SOURCE", "AGENT", "STATUS", "ERROR", "CREATED", "DURATION", "STEPS", "TOKENS", "COST",
-    ]);
-    for line in lines {
-        table.row([
-            line.id.clone(),
-            line.source.clone(),
-            line.agent.clone(),
-            line.status.clone(),
-            line.error.clone().unwrap_or_default(),
-            seconds_only(&line.created_at),
-            line.duration_seconds.map(duration).unwrap_or_default(),
-            line.steps.to_string(),
-            (line.input_tokens + line.output_tokens).to_string(),
-            line.cost_usd.map(|cost| format!("${cost:.4}")).unwrap_or_default(),
+/// A list of sessions, for people.
+struct Sessions<'a>(&'a [SessionLine]);
+
+impl fmt::Display for Sessions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(f, "no session matches");
+        }
+        let mut table = Table::new(&[
+            "SESSION", "SOURCE", "AGENT", "STATUS", "ERROR", "CREATED", "DURATION", "STEPS", "TOKENS", "COST",
         ]);
+        for line in self.0 {
+            table.row([
+                line.id.clone(),
+                line.source.clone(),
+                line.agent.clone(),
+                line.status.clone(),
+                line.error.clone().unwrap_or_default(),
+                seconds_only(&line.created_at),
+                line.duration_seconds.map(duration).unwrap_or_default(),
+                line.steps.to_string(),
+                (line.input_tokens + line.output_tokens).to_string(),
+                line.cost_usd.map(|cost| format!("${cost:.4}")).unwrap_or_default(),
+            ]);
+        }
+        write!(f, "{table}")
     }
-    print!("{table}");
 }
 
-fn print_detail(detail: &SessionDetail) {
-    let session = &detail.session;
-    println!("session   {}", session.id);
-    println!("source    {}", session.source);
-    println!("agent     {}", table::one_line(&session.agent));
-    let error = session.error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
-    let gone = if session.gone { ", deleted on the platform" } else { "" };
-    println!("status    {}{error}{gone}", session.status);
-    println!("verdict   {}", session.verdict.as_deref().unwrap_or("none"));
-    println!("created   {}", session.created_at);
-    println!("started   {}", session.started_at.as_deref().unwrap_or("not yet"));
-    println!("finished  {}", session.finished_at.as_deref().unwrap_or("not yet"));
-    if let Some(took) = session.duration_seconds {
-        println!("duration  {}", duration(took));
-    }
-    println!("turns     {}, restarts {}, steps {}", session.turns, session.restarts, session.steps);
-    let cost = session.cost_usd.map_or("unknown".to_owned(), |cost| format!("${cost:.4}"));
-    println!("tokens    {} in, {} out, cost {cost}", session.input_tokens, session.output_tokens);
-    if let Some(trace) = &session.trace_id {
-        println!("trace     {trace}");
-    }
-    if let Some(parent) = &session.parent {
-        println!("parent    {parent}");
-    }
-    for child in &session.children {
-        println!("child     {child}");
-    }
-    println!();
-    for row in &detail.timeline {
-        println!("{:<27}  {}", row.at, table::one_line(&row.what));
+/// A session and its life, for people.
+struct Detail<'a>(&'a SessionDetail);
+
+impl fmt::Display for Detail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let session = &self.0.session;
+        writeln!(f, "session   {}", session.id)?;
+        writeln!(f, "source    {}", session.source)?;
+        writeln!(f, "agent     {}", table::one_line(&session.agent))?;
+        let error = session.error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
+        let gone = if session.gone { ", deleted on the platform" } else { "" };
+        writeln!(f, "status    {}{error}{gone}", session.status)?;
+        writeln!(f, "verdict   {}", session.verdict.as_deref().unwrap_or("none"))?;
+        writeln!(f, "created   {}", session.created_at)?;
+        writeln!(f, "started   {}", session.started_at.as_deref().unwrap_or("not yet"))?;
+        writeln!(f, "finished  {}", session.finished_at.as_deref().unwrap_or("not yet"))?;
+        if let Some(took) = session.duration_seconds {
+            writeln!(f, "duration  {}", duration(took))?;
+        }
+        writeln!(f, "turns     {}, restarts {}, steps {}", session.turns, session.restarts, session.steps)?;
+        let cost = session.cost_usd.map_or("unknown".to_owned(), |cost| format!("${cost:.4}"));
+        writeln!(f, "tokens    {} in, {} out, cost {cost}", session.input_tokens, session.output_tokens)?;
+        if let Some(trace) = &session.trace_id {
+            writeln!(f, "trace     {trace}")?;
+        }
+        if let Some(parent) = &session.parent {
+            writeln!(f, "parent    {parent}")?;
+        }
+        for child in &session.children {
+            writeln!(f, "child     {child}")?;
+        }
+        writeln!(f)?;
+        for row in &self.0.timeline {
+            writeln!(f, "{:<27}  {}", row.at, table::one_line(&row.what))?;
+        }
+        Ok(())
     }
 }
 

@@ -19,8 +19,9 @@ macro_rules! runbooks {
 }
 
 /// Under the paths that the alerts name.
-const RUNBOOKS: [(&str, &str); 28] = runbooks![
+const RUNBOOKS: [(&str, &str); 29] = runbooks![
     "AgentCommitsFailing",
+    "AgentConfigNotTakenOver",
     "AgentCostOverBudget",
     "AgentCostRunsAway",
     "AgentEventsLost",
@@ -50,7 +51,12 @@ const RUNBOOKS: [(&str, &str); 28] = runbooks![
     "AgentTurnsFailingAlike",
 ];
 
-const DASHBOARDS: [(&str, &str); 1] = [("agent-fleet.json", include_str!("../../dashboards/agent-fleet.json"))];
+macro_rules! dashboards {
+    ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../dashboards/", $name)))),*] };
+}
+
+const DASHBOARDS: [(&str, &str); 4] =
+    dashboards!["agent-fleet.json", "agent-models.json", "agent-failures.json", "agent-exporter.json"];
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

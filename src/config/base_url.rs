@@ -1,6 +1,7 @@
 //! The address of a platform's API: http or https, a host, and perhaps a path in front of every call.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
 
@@ -40,10 +41,14 @@ impl BaseUrl {
             return Err(format!("a URL without a host, {EXAMPLE}"));
         }
         let host = authority.host().to_ascii_lowercase();
-        let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+        let behind = &authority.as_str()[host.len()..];
+        let port = match behind.strip_prefix(':') {
             Some(digits) => Some(parse_port(digits)?),
             None => None,
         };
+        if !is_host(&host) || port.is_none() && !behind.is_empty() {
+            return Err(format!("the host is neither a name nor an address, {EXAMPLE}"));
+        }
         let port = match (scheme, port) {
             (_, None) | ("http", Some(80)) | ("https", Some(443)) => String::new(),
             (_, Some(port)) => format!(":{port}"),
@@ -63,10 +68,26 @@ impl BaseUrl {
         }
     }
 
+    /// Whether what is sent there leaves this machine without TLS.
+    pub fn is_in_the_clear(&self) -> bool {
+        let host = self.host();
+        let is_local_name = host == "localhost" || host.ends_with(".localhost");
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        self.0.starts_with("http://") && !is_local_name && !address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// The URL, without a slash at the end.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// `http` takes nearly anything for a host, also what no request can be sent to.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
     }
 }
 
@@ -109,11 +130,38 @@ mod tests {
             "https://host:hk-secret",
             "https://host:99999",
             "https://host:",
+            "http://[]d80/hk-secret",
+            "http://[]/hk-secret",
+            "http://[::1]8080",
+            "http://[::1]hk-secret",
+            "http://[hk-secret]",
+            "http://hk%2Dsecret",
+            "http://hk-secret,b",
             "hk-secret",
             "/hk-secret",
         ] {
             let error = BaseUrl::parse(wrong).expect_err(wrong);
             assert!(!error.contains("hk-secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_stays_on_the_machine_or_is_secured_is_not_in_the_clear() {
+        for (url, in_the_clear) in [
+            ("https://agp.eu.hcompany.ai", false),
+            ("http://agp.eu.hcompany.ai", true),
+            ("http://everruns.internal:9000/api", true),
+            ("http://10.0.0.7", true),
+            ("http://[fd00::7]:80/", true),
+            ("http://0.0.0.0:80", true),
+            ("http://localhost.example", true),
+            ("http://127.0.0.1.example", true),
+            ("http://localhost:8080", false),
+            ("http://api.localhost", false),
+            ("http://127.9.0.1:8080/x", false),
+            ("http://[::1]:8080", false),
+        ] {
+            assert_eq!(BaseUrl::parse(url).unwrap().is_in_the_clear(), in_the_clear, "{url}");
         }
     }
 

@@ -20,10 +20,12 @@ pub enum ConfigError {
     )]
     NothingToWatch,
     /// The file itself could not be read.
-    #[error("cannot read {file}: {source}; check the path given as --config.file")]
+    #[error("cannot read {file}: {source}; check the path given as {flag}")]
     Unreadable {
         /// The path as it was given.
         file: String,
+        /// What it was given with.
+        flag: &'static str,
         /// What the operating system said.
         source: std::io::Error,
     },

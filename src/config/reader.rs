@@ -4,19 +4,37 @@
 //! unknown key. So a setting is named once, where it is read.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::command::CommandError;
 use super::document::{Content, Node};
+use super::exposure::Open;
 use super::interpolate::interpolate;
-use super::problem::{Place, Problem, closest, listed, looks_like_a_name};
+use super::problem::{Place, Problem, closest, listed, looks_like_a_name, looks_like_a_path};
+
+/// Runs a command and tells what it printed.
+pub(super) type Commands<'a> = &'a dyn Fn(&[String]) -> Result<String, CommandError>;
+/// Looks whether a file or directory stands open to everybody.
+pub(super) type Looks<'a> = &'a dyn Fn(&Path) -> Option<Open>;
 
 /// What every part of the reading shares: the file's name, the environment, and what was found.
 pub(super) struct Reader<'a> {
     pub(super) file: String,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether `${NAME}` means a variable; otherwise it is text like any other.
+    has_variables: bool,
     /// Reads a small text file.
     pub(super) files: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Where files are that are named by a relative path.
+    folder: PathBuf,
+    /// `None` where no command may be run: then a key that only a command knows stays empty.
+    pub(super) commands: Option<Commands<'a>>,
+    pub(super) looks: Looks<'a>,
     pub(super) problems: Vec<Problem>,
+    /// What works and should not stay so.
+    pub(super) remarks: Vec<Problem>,
+    /// Where the file itself holds a secret.
+    pub(super) literal_secret: Option<Place>,
     /// Every public value with its place, to find a key that was put into one by mistake.
     seen: Vec<(Place, String)>,
 }
@@ -27,7 +45,31 @@ impl<'a> Reader<'a> {
         env: &'a dyn Fn(&str) -> Option<String>,
         files: &'a dyn Fn(&Path) -> io::Result<String>,
     ) -> Self {
-        Self { file, env, files, problems: Vec::new(), seen: Vec::new() }
+        Self {
+            file,
+            env,
+            has_variables: true,
+            files,
+            folder: PathBuf::new(),
+            commands: None,
+            looks: &|_| None,
+            problems: Vec::new(),
+            remarks: Vec::new(),
+            literal_secret: None,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Of a file in which nothing comes from the environment, and whose paths begin where it is.
+    pub(super) fn alone(file: &Path, files: &'a dyn Fn(&Path) -> io::Result<String>) -> Self {
+        let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+        let reader = Self::new(file.display().to_string(), &|_| None, files);
+        Self { has_variables: false, folder, ..reader }
+    }
+
+    /// The same with ways to commands, where any may be run, and to who may read what.
+    pub(super) fn reaching(self, commands: Option<Commands<'a>>, looks: Looks<'a>) -> Self {
+        Self { commands, looks, ..self }
     }
 
     pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>) {
@@ -39,6 +81,28 @@ impl<'a> Reader<'a> {
         let problem = Problem { place, message: message.into() };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
+        }
+    }
+
+    /// Notes what works and should not stay so, once.
+    pub(super) fn remark(&mut self, place: Place, message: impl Into<String>) {
+        let remark = Problem { place, message: message.into() };
+        if !self.remarks.contains(&remark) {
+            self.remarks.push(remark);
+        }
+    }
+
+    /// Notes a secret that was written out in the file, and not taken from elsewhere.
+    pub(super) fn holds_secret(&mut self, setting: &Setting) {
+        if setting.literal && self.literal_secret.is_none() {
+            self.literal_secret = Some(setting.place.clone());
+        }
+    }
+
+    /// Notes a file with a secret that others may read. It was read: so what names it is a path and no secret.
+    pub(super) fn look_at_secret(&mut self, file: &Setting) {
+        if let Some(open) = (self.looks)(&self.folder.join(&file.value)) {
+            self.remark(file.place.clone(), open.secret(&file.value));
         }
     }
 
@@ -64,7 +128,30 @@ impl<'a> Reader<'a> {
         Place::Key { file: self.file.clone(), line, key: key.to_owned() }
     }
 
+    /// A file that a setting names. `None` after a problem.
+    pub(super) fn read_file(&mut self, file: &Setting) -> Option<String> {
+        if file.value.is_empty() {
+            self.refuse_once(file.place.clone(), "empty, name a file or remove the line");
+            return None;
+        }
+        let path = self.folder.join(&file.value);
+        match (self.files)(&path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let mut message = format!("{}cannot read the file: {error}", file.shown_path());
+                if error.kind() == io::ErrorKind::NotFound && path.as_os_str() != file.value.as_str() {
+                    message.push_str(&format!("; relative paths begin in {}", self.folder.display()));
+                }
+                self.refuse_once(file.place.clone(), message);
+                None
+            }
+        }
+    }
+
     fn resolve(&mut self, place: Place, written: &str) -> Option<Setting> {
+        if !self.has_variables {
+            return Some(Setting { place, value: written.trim().to_owned(), literal: true });
+        }
         match interpolate(written, self.env) {
             Ok(value) => Some(Setting { place, value: value.trim().to_owned(), literal: !written.contains("${") }),
             Err(message) => {
@@ -95,6 +182,11 @@ impl Setting {
     /// A value that was not written in the file, by the flag or variable it came from.
     pub(super) fn outside(name: &'static str, value: &str) -> Self {
         Self { place: Place::Outside(name), value: value.trim().to_owned(), literal: false }
+    }
+
+    /// A path in a message; people do put a secret itself there.
+    pub(super) fn shown_path(&self) -> String {
+        if self.literal && looks_like_a_path(&self.value) { format!("{}: ", self.value) } else { String::new() }
     }
 }
 
@@ -144,9 +236,10 @@ impl<'n> Table<'n> {
         reader.place(self.line, &self.path)
     }
 
-    /// Where a key of this mapping would be.
+    /// Where a key of this mapping is, or would be.
     pub(super) fn place_of(&self, key: &str, reader: &Reader<'_>) -> Place {
-        reader.place(self.line, &self.full(key))
+        let line = self.left.iter().find(|field| field.key == key).map_or(self.line, |field| field.line);
+        reader.place(line, &self.full(key))
     }
 
     /// Takes a scalar. `None` when it is absent or was refused; ask [`Table::has`] first to tell.
@@ -208,6 +301,15 @@ impl<'n> Table<'n> {
         let tables =
             items.iter().enumerate().filter_map(|(index, item)| Table::open(item, &format!("{path}[{index}]"), reader));
         Some(tables.collect())
+    }
+
+    /// Takes what is left: scalars under keys that somebody else chose.
+    pub(super) fn settings(self, reader: &mut Reader<'_>) -> Vec<(&'n str, Setting)> {
+        let scalar = |field: &Field<'n>| {
+            let setting = self.scalar(field.value, field.line, &self.shown(field.key), reader)?;
+            Some((field.key, setting))
+        };
+        self.left.iter().filter_map(scalar).collect()
     }
 
     /// Whether a key is written and not yet taken.

@@ -37,6 +37,8 @@ pub struct WebConfig {
     /// How long a series that appears after the start is shown as 0, so that Prometheus'
     /// `increase()` sees its first increment.
     pub new_series_hold: Duration,
+    /// The file about TLS and passwords, if there is one.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Limits on what platforms and their users can put into labels.
@@ -60,6 +62,7 @@ impl Default for WebConfig {
             listen_addresses: vec![ListenAddress::AllInterfaces { port: 17377 }],
             telemetry_path: "/metrics".to_owned(),
             new_series_hold: NEW_SERIES_HOLD,
+            config_file: None,
         }
     }
 }
@@ -138,6 +141,7 @@ pub(super) fn apply(overrides: &Overrides, storage: &mut StorageConfig, web: &mu
             Err(message) => reader.refuse(Place::Outside("--web.telemetry-path"), message),
         }
     }
+    web.config_file.clone_from(&overrides.web_config_file);
     if !overrides.listen_addresses.is_empty() {
         const FLAG: &str = "--web.listen-address";
         let given = overrides.listen_addresses.iter();

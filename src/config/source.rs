@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::agents::AgentFilter;
 use super::base_url::BaseUrl;
 use super::duration::duration_between;
-use super::problem::{Place, looks_like_a_path};
+use super::problem::{Place, looks_like_a_name, looks_like_a_path};
 use super::reader::{Reader, Setting, Table, choice, number_between};
 use crate::ingest::platforms::{Descriptor, PLATFORMS, SettingKind};
 
@@ -71,6 +71,40 @@ pub struct SourceConfig {
     pub traces: bool,
 }
 
+impl PartialEq for SourceConfig {
+    fn eq(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field is not forgotten.
+        let Self {
+            name,
+            platform,
+            base_url,
+            api_key,
+            settings,
+            agents,
+            poll_interval,
+            requests_per_second,
+            start,
+            concurrency,
+            request_timeout,
+            sweep_interval,
+            traces,
+        } = self;
+        *name == other.name
+            && *platform == other.platform
+            && *base_url == other.base_url
+            && api_key.expose_secret() == other.api_key.expose_secret()
+            && *settings == other.settings
+            && *agents == other.agents
+            && *poll_interval == other.poll_interval
+            && requests_per_second.to_bits() == other.requests_per_second.to_bits()
+            && *start == other.start
+            && *concurrency == other.concurrency
+            && *request_timeout == other.request_timeout
+            && *sweep_interval == other.sweep_interval
+            && *traces == other.traces
+    }
+}
+
 /// A source together with where it was written.
 pub(super) struct Placed {
     pub(super) place: Place,
@@ -93,7 +127,9 @@ pub(super) fn read_source(mut table: Table<'_>, reader: &mut Reader<'_>) -> Plac
     if name_is_given {
         source.name = name.unwrap_or_default();
     }
+    let place_of_url = table.place_of("base_url", reader);
     if let Some(base_url) = table.value("base_url", reader, BaseUrl::parse) {
+        remark_plain(place_of_url, &base_url, reader);
         source.base_url = base_url;
     }
     source.api_key = read_key(&mut table, reader, source.platform);
@@ -204,28 +240,76 @@ pub(super) fn with_defaults(platform: &'static Descriptor) -> SourceConfig {
     }
 }
 
-/// The key itself or the file that holds it; empty after a problem.
+/// Notes an address to which the key goes for everybody on the way to read.
+pub(super) fn remark_plain(place: Place, base_url: &BaseUrl, reader: &mut Reader<'_>) {
+    if base_url.is_in_the_clear() {
+        let message = "over http:// the key goes to another machine in the clear, write https:// if the server can";
+        reader.remark(place, message);
+    }
+}
+
+/// The ways to give a key, of which a source has one.
+const KEYS: [&str; 3] = ["api_key", "api_key_file", "api_key_command"];
+
+/// The key itself, the file that holds it or the command that prints it; empty after a problem.
 fn read_key(table: &mut Table<'_>, reader: &mut Reader<'_>, platform: &Descriptor) -> SecretString {
     let variable = platform.key_variables.first().copied().unwrap_or("API_KEY");
-    let both = table.has("api_key") && table.has("api_key_file");
-    let neither = !table.has("api_key") && !table.has("api_key_file");
+    let given: Vec<&str> = KEYS.into_iter().filter(|key| table.has(key)).collect();
     let place = table.place_of("api_key", reader);
     let key = table.setting("api_key", reader);
     let file = table.setting("api_key_file", reader);
-    if both {
-        reader.refuse(place, "both api_key and api_key_file are given, keep one");
-        return SecretString::default();
-    }
-    if neither {
-        let message = format!("missing, write api_key: ${{{variable}}} or api_key_file: /run/secrets/api_key");
-        reader.refuse(place, message);
+    let place_of_command = table.place_of("api_key_command", reader);
+    let command = table.list("api_key_command", reader);
+    match given[..] {
+        [_] => {}
+        [] => {
+            let message = format!("missing, write api_key: ${{{variable}}} or api_key_file: /run/secrets/api_key");
+            reader.refuse(place, message);
+        }
+        [first, second] => {
+            reader.refuse(place, format!("both {first} and {second} are given, keep one"));
+            return SecretString::default();
+        }
+        _ => {
+            reader.refuse(place, format!("{} are given, keep one", given.join(", ")));
+            return SecretString::default();
+        }
     }
     if let Some(key) = key {
+        reader.holds_secret(&key);
         return checked_key(key.place, key.value, "", reader);
     }
-    match file {
-        Some(file) => read_key_file(file, reader),
-        None => SecretString::default(),
+    if let Some(file) = file {
+        return read_key_file(file, reader);
+    }
+    command.map(|words| run_key_command(place_of_command, words, reader)).unwrap_or_default()
+}
+
+fn run_key_command(place: Place, words: Vec<Setting>, reader: &mut Reader<'_>) -> SecretString {
+    for word in &words {
+        // Everybody on the machine can see the arguments of what runs there.
+        reader.publish(word);
+    }
+    let Some(program) = words.first().filter(|program| !program.value.is_empty()) else {
+        reader.refuse(place, "no command, write a list of words, e.g. [\"vault\", \"kv\", \"get\", ...]");
+        return SecretString::default();
+    };
+    // People do put the key itself here.
+    let is_named = program.literal && (looks_like_a_path(&program.value) || looks_like_a_name(&program.value));
+    let shown = if is_named { format!("{}: ", program.value) } else { String::new() };
+    let Some(commands) = reader.commands else {
+        return SecretString::default();
+    };
+    let words: Vec<String> = words.into_iter().map(|word| word.value).collect();
+    match commands(&words) {
+        Ok(printed) => {
+            let shown = format!("{shown}in what the command printed: ");
+            checked_key(place, printed.trim().to_owned(), &shown, reader)
+        }
+        Err(error) => {
+            reader.refuse(place, format!("{shown}the command {error}"));
+            SecretString::default()
+        }
     }
 }
 
@@ -234,7 +318,10 @@ fn read_key_file(file: Setting, reader: &mut Reader<'_>) -> SecretString {
     let shown =
         if file.literal && looks_like_a_path(&file.value) { format!("{}: ", file.value) } else { String::new() };
     match (reader.files)(Path::new(&file.value)) {
-        Ok(key) => checked_key(file.place, key.trim().to_owned(), &shown, reader),
+        Ok(key) => {
+            reader.look_at_secret(&file);
+            checked_key(file.place, key.trim().to_owned(), &shown, reader)
+        }
         Err(error) => {
             let message = format!("{shown}cannot read the key file: {error}");
             reader.refuse(file.place, message);

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A session's id on its platform. Opaque; canonical UUIDs are kept in 16 bytes, everything else as text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A session's id on its platform. Opaque; canonical UUIDs are kept in 16 bytes, everything else as text. Formats that
+/// people read have the text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Form);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,6 +68,22 @@ impl fmt::Display for SessionId {
     }
 }
 
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            Ok(Self::new(&String::deserialize(deserializer)?))
+        } else {
+            Form::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -101,6 +118,19 @@ mod tests {
             "ünïcode",
         ] {
             assert_eq!(SessionId::new(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn people_read_the_text_and_the_store_has_the_bytes() {
+        for text in ["a1b2c3d4-e5f6-4890-abcd-000000000001", "session_1", "a \" quote"] {
+            let id = SessionId::new(text);
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!(json, serde_json::to_string(text).unwrap());
+            assert_eq!(serde_json::from_str::<SessionId>(&json).unwrap(), id);
+            let bytes = postcard::to_stdvec(&id).unwrap();
+            assert!(bytes.len() <= text.len().min(15) + 2, "{bytes:?}");
+            assert_eq!(postcard::from_bytes::<SessionId>(&bytes).unwrap(), id);
         }
     }
 

@@ -5,17 +5,19 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::SessionId;
 
-/// The name of a trace, 16 bytes of which at least one is not zero (W3C Trace Context).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The name of a trace, 16 bytes of which at least one is not zero (W3C Trace Context). Formats that people read have
+/// hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(u128);
 
-/// The name of a span within its trace, 8 bytes of which at least one is not zero.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The name of a span within its trace, 8 bytes of which at least one is not zero; written like that of a trace.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanId(u64);
 
 /// A span, from anywhere.
@@ -147,6 +149,27 @@ impl fmt::Display for TraceId {
     }
 }
 
+macro_rules! written_in_digits {
+    ($($id:ident($number:ty)),*) => {$(
+        impl Serialize for $id {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $id {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if !deserializer.is_human_readable() {
+                    return <$number>::deserialize(deserializer).map(Self);
+                }
+                let digits = String::deserialize(deserializer)?;
+                <$number>::from_str_radix(&digits, 16).map(Self).map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+written_in_digits!(TraceId(u128), SpanId(u64));
+
 impl fmt::Debug for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -177,6 +200,18 @@ mod tests {
         // Written down once: whoever sees another value here has renamed every span of every user.
         assert_eq!(names.trace(ONE).to_string(), "d633c85bba390c3ad49c35ef6a9f9967");
         assert_eq!(names.span(Named::Turn, ONE).to_string(), "7ede3bfaa0311c1e");
+    }
+
+    #[test]
+    fn people_read_digits_and_the_store_has_the_number() {
+        let context = TraceContext { trace: TraceId(0xd633_c85b), span: SpanId(u64::MAX) };
+        let json = serde_json::to_string(&context).unwrap();
+        assert_eq!(json, r#"{"trace":"000000000000000000000000d633c85b","span":"ffffffffffffffff"}"#);
+        assert_eq!(serde_json::from_str::<TraceContext>(&json).unwrap(), context);
+        assert!(serde_json::from_str::<TraceContext>(r#"{"trace":"xyz","span":"1"}"#).is_err());
+        let bytes = postcard::to_stdvec(&context).unwrap();
+        assert_eq!(bytes, postcard::to_stdvec(&(0xd633_c85b_u128, u64::MAX)).unwrap());
+        assert_eq!(postcard::from_bytes::<TraceContext>(&bytes).unwrap(), context);
     }
 
     #[test]

@@ -8,9 +8,11 @@
 //! A job commits what a page told before it asks for the next one, and moves on only when that is durable: a crash
 //! at any point repeats a page, which the engine recognises.
 
+pub mod access;
 pub mod backlog;
 pub mod budget;
 mod call;
+mod inquiry;
 mod job;
 pub mod lanes;
 pub mod limiter;
@@ -20,4 +22,5 @@ pub mod schedule;
 pub mod transport;
 
 pub use call::{CUT, Failure, MAX_BODY, Request, Response, TIMED_OUT};
+pub use inquiry::{Heard, Inquiry, Next, Statement, Used};
 pub use job::{Finish, Input, Job, Output};

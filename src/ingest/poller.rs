@@ -1,8 +1,7 @@
 //! One source's loop: does what the schedule says, within the budget, and hands everything learnt to the engine.
 //!
-//! The poller owns what jobs must not touch: the socket, the clock, the retries. A failed request is repeated with
-//! growing pauses; a job that fails is tried again later. Nothing that fails here moves a cursor. Every request, repeated
-//! ones included, waits in its lane for leave from the budget, which is told what became of it.
+//! The poller owns what jobs must not touch: the socket, the clock, the retries ([`Access`]). A job that fails is tried
+//! again later. Nothing that fails here moves a cursor. Every request waits in its lane for leave from the budget.
 
 mod run;
 
@@ -20,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Failure;
+use super::access::Access;
 use super::lanes::Lane;
-use super::limiter::{Limiter, Pace};
+use super::limiter::Pace;
 use super::platforms::Platform;
 use super::schedule::{Ended, Rhythm, Schedule, Tick, Work};
-use super::transport::Transport;
-use crate::domain::{Clock, Due, Receipt, Report, SessionId, SourceIx, Span, Timestamp};
+use crate::domain::{Due, Receipt, Report, SessionId, SourceIx, Span, Timestamp};
 use run::Run;
 
 /// How long before the account is looked at again when nothing could be learnt of it.
@@ -64,6 +63,8 @@ pub trait Witness: Send + Sync {
     fn throttled(&self);
     /// A stage of the source succeeded.
     fn succeeded(&self, stage: &'static str, at: Timestamp);
+    /// A session could not be read. It is tried again later.
+    fn unread(&self, failure: &Failure);
     /// A round of discovery came to its end.
     fn discovered(&self, outcome: Result<(), &Failure>, at: Timestamp);
     /// So many sessions wait to be read.
@@ -83,18 +84,10 @@ pub struct Poller {
     pub source: SourceIx,
     /// Its platform's side.
     pub platform: Arc<dyn Platform>,
-    /// The way to it.
-    pub transport: Arc<dyn Transport>,
+    /// The way to it, and who is told of what happens.
+    pub access: Access,
     /// Where reports go.
     pub ledger: Arc<dyn Ledger>,
-    /// Who is told.
-    pub witness: Arc<dyn Witness>,
-    /// Our time.
-    pub clock: Arc<dyn Clock>,
-    /// Its budget.
-    pub limiter: Limiter,
-    /// How long one request may take.
-    pub request_timeout: Duration,
     /// How far walks had come, as the store remembers.
     pub walks: Vec<(String, Timestamp)>,
     /// Sessions to recognise the account by before anything of it is counted, where its key is a new one.
@@ -125,7 +118,7 @@ impl Poller {
         let rhythm = Rhythm { limits: rhythm.limits.filter(|_| self.platform.limits().is_some()), ..rhythm };
         let poller = Arc::new(self);
         let mut polling = Polling {
-            schedule: Schedule::new(rhythm, once, poller.clock.now()),
+            schedule: Schedule::new(rhythm, once, poller.access.clock.now()),
             poller,
             walks,
             jobs: JoinSet::new(),
@@ -198,7 +191,7 @@ impl Polling {
                 return None;
             };
             tracing::error!(%failure, "the account cannot be recognised; nothing of it is counted");
-            poller.witness.discovered(Err(&failure), poller.clock.now());
+            poller.access.witness.discovered(Err(&failure), poller.access.clock.now());
             if once {
                 return refused;
             }
@@ -211,7 +204,7 @@ impl Polling {
     }
 
     async fn run(&mut self, shutdown: CancellationToken) -> Pass {
-        let limiter = self.poller.limiter.clone();
+        let limiter = self.poller.access.limiter.clone();
         loop {
             let mut changed = std::pin::pin!(limiter.changed());
             // From here on no change is missed.
@@ -262,11 +255,11 @@ impl Polling {
         self.old.send_if_modified(|old| std::mem::replace(old, backlog.old()) != backlog.old());
         let before = self.told.replace(told);
         if before.is_none_or(|before| told.waiting != before.waiting) {
-            self.poller.witness.backlog(told.waiting);
+            self.poller.access.witness.backlog(told.waiting);
         }
         if before.is_none_or(|before| told.oldest != before.oldest) {
             let age = told.oldest.map(|since| Span::from(self.now().saturating_sub(since)));
-            self.poller.witness.oldest_unread(age.map(|age| self.poller.clock.now().minus(age)));
+            self.poller.access.witness.oldest_unread(age.map(|age| self.poller.access.clock.now().minus(age)));
         }
     }
 
@@ -276,7 +269,7 @@ impl Polling {
             Work::Discover => {
                 let walks = &self.walks;
                 let walked = |name: &str| walks.iter().find(|(walk, _)| walk == name).map(|(_, until)| *until);
-                poller.platform.discover(&walked, poller.clock.now())
+                poller.platform.discover(&walked, poller.access.clock.now())
             }
             Work::Read { due, .. } => poller.platform.read(due),
             Work::Sweep => poller.platform.sweep(),
@@ -285,7 +278,7 @@ impl Polling {
         // Readers go on whatever waits; only who adds to it has to know.
         let old = matches!(work, Work::Discover | Work::Sweep).then(|| self.old.subscribe());
         // Taken before the job runs, so that no other reader is started for the same request.
-        let (lane, place) = (work.lane(), Some(poller.limiter.enter(work.lane())));
+        let (lane, place) = (work.lane(), Some(poller.access.limiter.enter(work.lane())));
         let (found, once) = (self.found.0.clone(), self.schedule.is_once());
         let began = self.now();
         let run = async move {

@@ -1,6 +1,7 @@
 //! How one request gets to the platform and back: over HTTP, or in tests straight into a simulator.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::{MAX_BODY, Request};
+use crate::connection;
 use crate::domain::Timestamp;
 use crate::tls::{TlsError, Trust};
 
@@ -32,9 +34,9 @@ pub struct Answer {
 /// Why there is no whole answer. Holds nothing of what was sent or received.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TransportError {
-    /// No connection could be made.
-    #[error("cannot connect")]
-    Connect,
+    /// No connection could be made, or it was lost before anything came.
+    #[error("{0}")]
+    Connect(&'static str),
     /// No answer in time.
     #[error("timed out")]
     Timeout,
@@ -60,11 +62,22 @@ pub trait Transport: Send + Sync {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a>;
 }
 
-/// HTTP with a bearer token.
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// Whoever it is.
+    Nobody,
+    /// A bearer token.
+    Key(SecretString),
+    /// A name and a password.
+    User(String, SecretString),
+}
+
+/// HTTP with credentials.
 pub struct Http {
     client: reqwest::Client,
     base_url: String,
-    key: SecretString,
+    credentials: Credentials,
     max_body: u64,
 }
 
@@ -94,17 +107,34 @@ impl Http {
                 .map_err(|_| HttpError::Client(format!("the value for {name} cannot be a header")))?;
             always.insert(*name, value);
         }
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(Trust::default().client_config()?)
-            .default_headers(always)
+        Self::of(Self::client(&Trust::default(), timeout)?.default_headers(always), base_url, Credentials::Key(key))
+    }
+
+    /// A client for a running exporter, over connections that are secured so; on this machine without the proxy that the
+    /// environment names.
+    pub fn to_exporter(
+        base_url: &str,
+        credentials: Credentials,
+        trust: &Trust,
+        timeout: Duration,
+    ) -> Result<Self, HttpError> {
+        let client = Self::client(trust, timeout)?;
+        Self::of(if is_here(base_url) { client.no_proxy() } else { client }, base_url, credentials)
+    }
+
+    fn client(trust: &Trust, timeout: Duration) -> Result<reqwest::ClientBuilder, HttpError> {
+        Ok(reqwest::Client::builder()
+            .tls_backend_preconfigured(trust.client_config()?)
             .user_agent(concat!("agent-session-exporter/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(10)))
             // A redirect could carry the key to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| HttpError::Client(error.without_url().to_string()))?;
-        Ok(Self { client, base_url: base_url.to_owned(), key, max_body: MAX_BODY })
+            .redirect(reqwest::redirect::Policy::none()))
+    }
+
+    fn of(client: reqwest::ClientBuilder, base_url: &str, credentials: Credentials) -> Result<Self, HttpError> {
+        let client = client.build().map_err(|error| HttpError::Client(error.without_url().to_string()))?;
+        Ok(Self { client, base_url: base_url.to_owned(), credentials, max_body: MAX_BODY })
     }
 
     /// The same with another limit on bodies.
@@ -114,18 +144,21 @@ impl Http {
 
     async fn send(&self, request: &Request) -> Result<Answer, TransportError> {
         let at_most = self.max_body.min(request.at_most);
-        let mut url =
-            reqwest::Url::parse(&format!("{}{}", self.base_url, request.path)).map_err(|_| TransportError::Connect)?;
+        let mut url = reqwest::Url::parse(&format!("{}{}", self.base_url, request.path))
+            .map_err(|_| TransportError::Connect(connection::CANNOT_CONNECT))?;
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(request.query.iter().map(|(name, value)| (*name, value.as_str())));
         }
-        let mut response = self
-            .client
-            .get(url)
-            .bearer_auth(self.key.expose_secret())
-            .send()
-            .await
-            .map_err(|error| if error.is_timeout() { TransportError::Timeout } else { TransportError::Connect })?;
+        let asked = self.client.get(url);
+        let asked = match &self.credentials {
+            Credentials::Nobody => asked,
+            Credentials::Key(key) => asked.bearer_auth(key.expose_secret()),
+            Credentials::User(name, password) => asked.basic_auth(name, Some(password.expose_secret())),
+        };
+        let mut response = asked.send().await.map_err(|error| match error.is_timeout() {
+            true => TransportError::Timeout,
+            false => TransportError::Connect(connection::reason(&error, !error.is_connect())),
+        })?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let date = header(response.headers(), &DATE).and_then(http_date);
@@ -154,6 +187,14 @@ impl Transport for Http {
     fn get<'a>(&'a self, request: &'a Request) -> Answering<'a> {
         Box::pin(self.send(request))
     }
+}
+
+/// Whether a URL leads to this very machine, where no proxy could find what we mean.
+fn is_here(url: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -188,6 +229,16 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn no_proxy_stands_before_this_machine() {
+        for url in ["http://127.0.0.1:17377", "http://127.9.9.9", "http://[::1]:1", "http://LocalHost:17377"] {
+            assert!(is_here(url), "{url}");
+        }
+        for url in ["http://10.0.0.1:17377", "http://localhost.example", "https://exporter", "127.0.0.1:17377", ""] {
+            assert!(!is_here(url), "{url}");
+        }
     }
 
     #[test]

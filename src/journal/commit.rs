@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redb::ReadableTable;
 
 use super::record::{encode_entry, encode_series};
-use super::tables::{LOG, META, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
+use super::tables::{EVENTS, LOG, META, NAMES, SERIES, SESSIONS, SOURCES, WALKS};
 use super::{Journal, JournalError};
 use crate::domain::NameId;
 use crate::projection::State;
@@ -74,9 +74,9 @@ impl Journal {
             }
             super::outbox::write(&transaction, &outbox, &changes.spans, &mut buffer)?;
             let mut meta = transaction.open_table(META)?;
-            total_events = meta.get("events")?.map_or(0, |value| value.value()) + events;
+            total_events = meta.get(EVENTS)?.map_or(0, |value| value.value()) + events;
             if events > 0 {
-                meta.insert("events", total_events)?;
+                meta.insert(EVENTS, total_events)?;
             }
         }
         transaction.commit()?;

@@ -9,109 +9,53 @@
 //! so totals stay what they were and can still be folded anew from base and log.
 //!
 //! The file has a format version (a newer one is refused), is locked against a second process, and remembers which
-//! account each source is.
+//! account each source is. Before it is trusted every page of it is checked: what was damaged is refused, not shown.
 
 mod archive;
 mod commit;
+mod compact;
 mod describe;
+mod export;
+mod failure;
+mod file;
+mod import;
+mod inspect;
+mod lines;
 mod load;
 mod outbox;
+mod overlay;
+mod place;
 mod rebuild;
 mod record;
 mod retention;
 mod tables;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{
-    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
-    TransactionError, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TransactionError, WriteTransaction,
 };
-use thiserror::Error;
 
 pub use archive::{Archive, SessionDetail, SessionFilter, SessionLine, TimelineRow};
 pub use commit::CommitStats;
+pub use compact::Compacted;
+pub use export::ExportError;
+pub use failure::JournalError;
+pub use file::FILE_NAME;
+pub use import::ImportError;
+pub use inspect::{Carried, Inspection, LogCounts, Phase, SourceCounts, TableSize};
 pub use rebuild::{Refolded, refold};
 pub use record::{decode_entry, encode_entry};
 pub use retention::Expired;
+pub use verify::{Difference, Of, Total, Verification, Verified};
 
 use crate::projection::LabelPolicy;
-use tables::{FOLD_VERSION, FORMAT_VERSION, LOG, META};
-
-/// The file's name below the storage path.
-pub const FILE_NAME: &str = "journal.redb";
-
-/// Memory for pages of the file; the working set is a few megabytes.
-const CACHE_BYTES: usize = 8 << 20;
-
-/// Why the journal cannot be used.
-#[derive(Debug, Error)]
-pub enum JournalError {
-    /// The folder cannot be made or written to.
-    #[error("cannot use storage path {path}: {source}; give a writable folder with --storage.path")]
-    Folder {
-        /// Which folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another process has it.
-    #[error("{path} is in use by another process: stop the other exporter or give this one its own --storage.path")]
-    InUse {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// There is none.
-    #[error("there is no journal at {path}: has an exporter run with this --storage.path?")]
-    Missing {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// It was written by a newer version.
-    #[error(
-        "{path} has format {found}, this version reads up to {FORMAT_VERSION}: run the newer exporter again, or start afresh with another --storage.path"
-    )]
-    TooNew {
-        /// Which file.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-    },
-    /// It was written by a version from before the first release.
-    #[error(
-        "{path} has format {found}, this version reads {FORMAT_VERSION}: move it away to start afresh from the platform"
-    )]
-    TooOld {
-        /// Which file.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-    },
-    /// It is not a journal, or is damaged.
-    #[error("{path} cannot be read: {reason}; move it away to start afresh from the platform")]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A read or write failed.
-    #[error("the journal cannot be written or read: {0}")]
-    Store(String),
-}
-
-macro_rules! store_errors {
-    ($($error:ty),*) => {
-        $(impl From<$error> for JournalError {
-            fn from(error: $error) -> Self {
-                Self::Store(error.to_string())
-            }
-        })*
-    };
-}
-store_errors!(redb::Error, redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
-store_errors!(redb::SetDurabilityError, postcard::Error);
+use failure::open_error;
+use file::{Open, Trust};
+use place::Place;
+use tables::{EVENTS, FOLD, FOLD_VERSION, FORMAT, FORMAT_VERSION, LOG, META};
 
 /// An open journal. One per process and file; clones are the same journal.
 #[derive(Clone)]
@@ -125,66 +69,64 @@ pub struct Journal {
 struct Store {
     /// `None` only while it cannot be opened anew.
     db: RwLock<Option<Database>>,
-    open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
+    place: Place,
+    open: Open,
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, making both where they do not exist.
-    pub fn open(folder: &Path, policy: LabelPolicy) -> Result<Self, JournalError> {
-        std::fs::create_dir_all(folder).map_err(|source| JournalError::Folder { path: folder.to_owned(), source })?;
-        let path = folder.join(FILE_NAME);
-        let file = path.clone();
-        let journal = Self::with(Box::new(move || builder().create(&file)), path, policy)?;
-        keep_to_ourselves(&journal.path);
-        Ok(journal)
-    }
-
-    /// Opens a journal that must exist already.
-    pub fn open_existing(folder: &Path, policy: LabelPolicy) -> Result<Self, JournalError> {
-        let path = folder.join(FILE_NAME);
-        if !path.exists() {
-            return Err(JournalError::Missing { path });
-        }
-        let file = path.clone();
-        Self::with(Box::new(move || builder().open(&file)), path, policy)
-    }
-
     /// A journal over any storage, as tests need it; `backend` is called whenever it is opened.
     pub fn with_backend<B: StorageBackend>(
         backend: impl Fn() -> B + Send + Sync + 'static,
         policy: LabelPolicy,
     ) -> Result<Self, JournalError> {
-        let open = move || builder().create_with_backend(backend());
-        Self::with(Box::new(open), PathBuf::from("(memory)"), policy)
+        let path = PathBuf::from("(memory)");
+        let open: Open = Box::new(move |trust| file::builder(trust).create_with_backend(backend()));
+        let db = open(Trust::Nobody).map_err(|error| open_error(&path, error))?;
+        let journal = Self::over(db, open, path, policy);
+        if journal.meta(FORMAT)?.is_none() {
+            journal.create_tables()?;
+        }
+        journal.refuse_other_versions()?;
+        Ok(journal)
     }
 
-    fn with(
-        open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
-        path: PathBuf,
-        policy: LabelPolicy,
-    ) -> Result<Self, JournalError> {
-        let db = open().map_err(|error| open_error(&path, error))?;
-        let journal = Self { store: Arc::new(Store { db: RwLock::new(Some(db)), open }), path, policy };
-        match journal.meta("format")? {
-            None => journal.create_tables()?,
-            Some(found) if found > FORMAT_VERSION => {
-                return Err(JournalError::TooNew { path: journal.path, found });
-            }
-            Some(found) if found < FORMAT_VERSION => {
-                return Err(JournalError::TooOld { path: journal.path, found });
-            }
-            Some(_) => {}
-        }
+    /// Over a file that must hold a journal.
+    fn existing(open: Open, path: PathBuf, policy: LabelPolicy) -> Result<Self, JournalError> {
+        let db = open(Trust::Nobody).map_err(|error| open_error(&path, error))?;
+        let journal = Self::over(db, open, path, policy);
+        journal.refuse_other_versions()?;
         Ok(journal)
+    }
+
+    fn over(db: Database, open: Open, path: PathBuf, policy: LabelPolicy) -> Self {
+        let place = Place::of(&path);
+        Self { store: Arc::new(Store { db: RwLock::new(Some(db)), place, open }), path, policy }
+    }
+
+    fn refuse_other_versions(&self) -> Result<(), JournalError> {
+        let path = self.path.clone();
+        match self.meta(FORMAT)? {
+            None => Err(self.damaged(&"it has no version")),
+            Some(found) if found > FORMAT_VERSION => Err(JournalError::TooNew { path, found }),
+            Some(found) if found < FORMAT_VERSION => Err(JournalError::TooOld { path, found }),
+            Some(_) => match self.meta(FOLD)? {
+                None => Err(self.damaged(&"it has no version of the fold")),
+                Some(found) if found > FOLD_VERSION => Err(JournalError::FoldTooNew { path, found }),
+                Some(_) => Ok(()),
+            },
+        }
     }
 
     /// Opens the file anew. After one failed read or write the store refuses everything until that is done, also when
     /// the disk has recovered.
+    ///
+    /// A file that has lost its name is kept open: closed, it would be gone.
     pub fn reopen(&self) -> Result<(), JournalError> {
+        self.refuse_if_lost()?;
         let mut db = self.store.db.write().unwrap_or_else(PoisonError::into_inner);
         // The lock on the file goes with it: it could not be opened a second time otherwise.
         *db = None;
-        *db = Some((self.store.open)().map_err(|error| open_error(&self.path, error))?);
+        *db = Some((self.store.open)(Trust::Ourselves).map_err(|error| open_error(&self.path, error))?);
         Ok(())
     }
 
@@ -193,7 +135,12 @@ impl Journal {
     }
 
     fn begin_write(&self) -> Result<WriteTransaction, JournalError> {
+        self.refuse_if_lost()?;
         self.begin(|db| db.begin_write())
+    }
+
+    fn refuse_if_lost(&self) -> Result<(), JournalError> {
+        if self.store.place.is_lost() { Err(JournalError::Removed { path: self.path.clone() }) } else { Ok(()) }
     }
 
     fn begin<T>(&self, begin: impl Fn(&Database) -> Result<T, TransactionError>) -> Result<T, JournalError> {
@@ -202,13 +149,22 @@ impl Journal {
         Ok(begin(db)?)
     }
 
+    /// Records of sessions that an older fold left may be written in another way: whoever wants to read them waits until
+    /// an exporter has folded them anew.
+    pub fn refuse_older_fold(&self) -> Result<(), JournalError> {
+        match self.meta(FOLD)? {
+            Some(FOLD_VERSION) => Ok(()),
+            found => Err(JournalError::FoldTooOld { path: self.path.clone(), found: found.unwrap_or(0) }),
+        }
+    }
+
     fn create_tables(&self) -> Result<(), JournalError> {
         let transaction = self.begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
-            meta.insert("format", FORMAT_VERSION)?;
-            meta.insert("fold", FOLD_VERSION)?;
-            meta.insert("events", 0)?;
+            meta.insert(FORMAT, FORMAT_VERSION)?;
+            meta.insert(FOLD, FOLD_VERSION)?;
+            meta.insert(EVENTS, 0)?;
         }
         tables::create_all(&transaction)?;
         transaction.commit()?;
@@ -226,7 +182,7 @@ impl Journal {
 
     /// Facts in the log.
     pub fn events(&self) -> Result<u64, JournalError> {
-        Ok(self.meta("events")?.unwrap_or(0))
+        Ok(self.meta(EVENTS)?.unwrap_or(0))
     }
 
     /// Bytes of all log entries, keys included: what a further event costs at the least.
@@ -251,37 +207,6 @@ impl Journal {
 
     fn damaged(&self, reason: &dyn std::fmt::Display) -> JournalError {
         JournalError::Damaged { path: self.path.clone(), reason: reason.to_string() }
-    }
-}
-
-/// The store holds no content, but who worked when is nobody else's business either. A file system without such
-/// permissions is not worth failing for.
-fn keep_to_ourselves(path: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
-    }
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
-}
-
-fn open_error(path: &Path, error: DatabaseError) -> JournalError {
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { path: path.to_owned() },
-        DatabaseError::Storage(redb::StorageError::Io(source))
-            if matches!(
-                source.kind(),
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-            ) =>
-        {
-            JournalError::Folder { path: path.to_owned(), source }
-        }
-        other => JournalError::Damaged { path: path.to_owned(), reason: other.to_string() },
     }
 }
 

@@ -4,20 +4,16 @@ use std::ops::Range;
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::tables::{META, OUTBOX};
+use super::tables::{META, NEXT_SPAN, OUTBOX};
 use super::{Journal, JournalError};
 use crate::projection::{OutboxChange, TraceSpan};
-
-/// The number that the next span gets.
-const NEXT: &str = "next_span";
 
 impl Journal {
     /// The numbers of the spans that wait.
     pub fn outbox(&self) -> Result<Range<u64>, JournalError> {
         let transaction = self.begin_read()?;
         let first = transaction.open_table(OUTBOX)?.first()?.map(|(number, _)| number.value());
-        // Kept apart from the rows: when all are gone the numbers still go on, as who sends them counts by them.
-        let end = transaction.open_table(META)?.get(NEXT)?.map_or(0, |next| next.value());
+        let end = transaction.open_table(META)?.get(NEXT_SPAN)?.map_or(0, |next| next.value());
         Ok(first.unwrap_or(end)..end)
     }
 
@@ -50,7 +46,7 @@ pub(super) fn write(
     if change.leave.is_empty() && spans.is_empty() {
         return Ok(());
     }
-    transaction.open_table(META)?.insert(NEXT, change.waiting.end)?;
+    transaction.open_table(META)?.insert(NEXT_SPAN, change.waiting.end)?;
     let mut table = transaction.open_table(OUTBOX)?;
     if !change.leave.is_empty() {
         table.retain_in(change.leave.clone(), |_, _| false)?;

@@ -1,12 +1,15 @@
 //! Folds everything anew: after the fold has changed its mind, and to check that stored totals are what the log says.
 
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::record::{decode_entry, decode_series, encode_series};
-use super::tables::{BASE, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
+use super::tables::{BASE, FOLD, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
-use crate::domain::SessionNo;
+use crate::domain::{SessionId, SessionNo};
 use crate::projection::{Entry, Families, LabelPolicy, Metric, Session, SessionHead, SourceRecord, State};
+
+/// With so many sessions or more it is told how far a fold has come.
+const LONG: u64 = 1000;
 
 /// What a fold from the beginning came to.
 pub struct Refolded {
@@ -18,17 +21,46 @@ pub struct Refolded {
     pub events: u64,
 }
 
+/// A session whose log was folded.
+pub(super) struct Folded<'a> {
+    /// Its number.
+    pub(super) no: SessionNo,
+    /// Its record, as it is stored.
+    pub(super) record: &'a [u8],
+    /// The beginning of that.
+    pub(super) head: SessionHead,
+    /// Its log.
+    pub(super) entries: Vec<Entry>,
+    /// As its facts say that it stands; `None` if the log does not begin with its discovery.
+    pub(super) session: Option<Session>,
+}
+
 impl Journal {
     /// Folds base and log from the beginning, without changing anything.
     pub fn refold(&self) -> Result<Refolded, JournalError> {
+        let (mut sessions, mut events) = (Vec::new(), 0);
+        let state = self.fold_log(self.policy, &mut |folded| {
+            events += facts(&folded.entries);
+            sessions.push((folded.no, self.begun(folded.head.id, folded.session)?));
+            Ok(())
+        })?;
+        Ok(Refolded { state, sessions, events })
+    }
+
+    /// Folds base and log from the beginning and hands over each session as it was folded; gives the totals.
+    pub(super) fn fold_log(
+        &self,
+        policy: LabelPolicy,
+        each: &mut dyn FnMut(Folded<'_>) -> Result<(), JournalError>,
+    ) -> Result<State, JournalError> {
         let transaction = self.begin_read()?;
         let mut texts = Vec::new();
         for row in transaction.open_table(NAMES)?.iter()? {
             texts.push(row?.1.value().to_owned());
         }
-        let mut state = State::new(self.policy, texts.iter().map(String::as_str));
+        let mut state = State::new(policy, texts.iter().map(String::as_str));
         // The series that exist keep their places, so that who overflowed is not drawn anew.
-        let mut series = Families::new(self.policy.max_series);
+        let mut series = Families::new(policy.max_series);
         for row in transaction.open_table(SERIES)?.iter()? {
             let (key, value) = row?;
             decode_series(&mut series, key.value().0, value.value())?;
@@ -39,60 +71,79 @@ impl Journal {
             let record: SourceRecord = postcard::from_bytes(row?.1.value())?;
             state.restore_source(record);
         }
-        let mut base = Families::new(usize::MAX);
-        for row in transaction.open_table(BASE)?.iter()? {
-            let (key, value) = row?;
-            decode_series(&mut base, key.value().0, value.value())?;
-        }
-        state.absorb(&base);
+        state.absorb(&self.base()?);
 
         let log = transaction.open_table(LOG)?;
-        let mut refolded = Refolded { state, sessions: Vec::new(), events: 0 };
         for row in transaction.open_table(SESSIONS)?.iter()? {
             let (no, record) = row?;
-            let no = SessionNo(no.value());
+            let (no, record) = (SessionNo(no.value()), record.value());
             // Of a record only its head is certain to be as this version writes it.
-            let stored: SessionHead = postcard::from_bytes(record.value())?;
+            let head: SessionHead = postcard::from_bytes(record)?;
             let mut entries = Vec::new();
             for row in log.range((no.0, 0)..=(no.0, u32::MAX))? {
                 let (key, bytes) = row?;
                 entries.push(decode_entry(no, key.value().1, bytes.value())?);
             }
-            refolded.events += entries.iter().map(|entry| entry.events.len() as u64).sum::<u64>();
-            let session = refold(&mut refolded.state, &stored, &entries)
-                .ok_or_else(|| JournalError::Store(format!("the log of session {} does not begin", stored.id)))?;
-            refolded.sessions.push((no, session));
+            let session = refold(&mut state, &head, &entries);
+            each(Folded { no, record, head, entries, session })?;
         }
-        Ok(refolded)
+        Ok(state)
     }
 
-    /// Folds anew and replaces totals and session records by what came out.
+    /// What sessions that are no longer kept had added to the totals.
+    pub(super) fn base(&self) -> Result<Families, JournalError> {
+        let mut base = Families::new(usize::MAX);
+        for row in self.begin_read()?.open_table(BASE)?.iter()? {
+            let (key, value) = row?;
+            decode_series(&mut base, key.value().0, value.value())?;
+        }
+        Ok(base)
+    }
+
+    fn begun(&self, id: SessionId, session: Option<Session>) -> Result<Session, JournalError> {
+        session.ok_or_else(|| self.damaged(&format!("the log of session {id} does not begin")))
+    }
+
+    /// Folds anew and replaces totals and session records by what came out, all of it at once: who is killed meanwhile
+    /// has the file as it was, and begins again.
     pub(super) fn rebuild(&self) -> Result<(), JournalError> {
-        tracing::info!(path = %self.path.display(), "folding all totals anew from the log: the fold has changed");
-        let refolded = self.refold()?;
-        tracing::info!(events = refolded.events, sessions = refolded.sessions.len(), "folded");
+        let all = self.begin_read()?.open_table(SESSIONS)?.len()?;
+        let (from, to) = (self.meta(FOLD)?, FOLD_VERSION);
+        tracing::info!(path = %self.path.display(), from, to, sessions = all, "the fold has changed: folding anew");
         let transaction = self.begin_write()?;
         {
-            let mut meta = transaction.open_table(META)?;
-            meta.insert("fold", FOLD_VERSION)?;
+            let mut sessions = transaction.open_table(SESSIONS)?;
+            let (mut done, mut events) = (0, 0);
+            let state = self.fold_log(self.policy, &mut |folded| {
+                done += 1;
+                events += facts(&folded.entries);
+                let session = self.begun(folded.head.id, folded.session)?;
+                sessions.insert(folded.no.0, postcard::to_stdvec(&session)?.as_slice())?;
+                if all >= LONG && done % (all / 10) == 0 {
+                    tracing::info!(sessions = done, of = all, facts = events, "folding anew");
+                }
+                Ok(())
+            })?;
             let mut table = transaction.open_table(SERIES)?;
             let mut buffer = Vec::new();
             for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
-                let family = refolded.state.families().family(metric);
+                let family = state.families().family(metric);
                 for index in 0..family.heads().len() {
                     encode_series(family, index, &mut buffer)?;
                     let place = u32::try_from(index).expect("series are capped far below 2^32");
                     table.insert((metric as u8, place), buffer.as_slice())?;
                 }
             }
-            let mut sessions = transaction.open_table(SESSIONS)?;
-            for (no, session) in &refolded.sessions {
-                sessions.insert(no.0, postcard::to_stdvec(session)?.as_slice())?;
-            }
+            transaction.open_table(META)?.insert(FOLD, FOLD_VERSION)?;
+            tracing::info!(sessions = done, facts = events, "folded anew");
         }
         transaction.commit()?;
         Ok(())
     }
+}
+
+fn facts(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.events.len() as u64).sum()
 }
 
 /// Folds one session's log into `state`. What is not a fact of the log (how far lists were read) is taken over from

@@ -85,6 +85,20 @@ pub(super) fn decode_series(families: &mut Families, metric: u8, bytes: &[u8]) -
     Ok(())
 }
 
+/// A series by its parts: labels, birth, numbers, exponential buckets.
+pub(super) type SeriesParts = (SeriesKey, Timestamp, Vec<u64>, Option<Native>);
+
+/// Reads a series, of whatever metric, without putting it anywhere.
+pub(super) fn take_series_apart(bytes: &[u8]) -> Result<SeriesParts, JournalError> {
+    let StoredSeries { key, born, values, native } = postcard::from_bytes(bytes)?;
+    Ok((key, born, values, native))
+}
+
+/// Writes a series from its parts.
+pub(super) fn put_series_together((key, born, values, native): SeriesParts) -> Result<Vec<u8>, JournalError> {
+    Ok(postcard::to_stdvec(&StoredSeries { key, born, values, native })?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use redb::ReadableTable;
 
 use super::rebuild::{empty_like, refold};
-use super::record::{decode_entry, decode_series, encode_entry, encode_series};
-use super::tables::{BASE, LOG, META, SESSIONS, SOURCES};
+use super::record::{decode_entry, encode_entry, encode_series};
+use super::tables::{BASE, CARRIED_EVENTS, CARRIED_SESSIONS, EVENTS, HORIZON, LOG, META, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
 use crate::domain::{DISCOVERED, Event, Fact, SessionId, SessionNo, Sighting, SourceIx, Span, Status, Timestamp};
-use crate::projection::{Entry, Families, Metric, Progress, Session, State};
+use crate::projection::{Entry, Metric, Progress, Session, State};
 
 /// Sessions taken away in one transaction at most, so that a commit never waits long for it.
 const BATCH: usize = 500;
@@ -123,11 +123,7 @@ impl Journal {
                 *newest = (*newest).max(last_sign(stored));
             }
             let mut table = transaction.open_table(BASE)?;
-            let mut base = Families::new(usize::MAX);
-            for row in table.iter()? {
-                let (key, value) = row?;
-                decode_series(&mut base, key.value().0, value.value())?;
-            }
+            let mut base = self.base()?;
             base.absorb(share.families());
             for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
                 let family = base.family(metric);
@@ -146,8 +142,13 @@ impl Journal {
                 sources.insert(ix.0, postcard::to_stdvec(&record)?.as_slice())?;
             }
             let mut meta = transaction.open_table(META)?;
-            let before = meta.get("events")?.map_or(0, |value| value.value());
-            meta.insert("events", before.saturating_sub(events) + added)?;
+            let before = meta.get(EVENTS)?.map_or(0, |value| value.value());
+            meta.insert(EVENTS, before.saturating_sub(events) + added)?;
+            for (key, more) in [(CARRIED_SESSIONS, leaving.len() as u64), (CARRIED_EVENTS, events)] {
+                let before = meta.get(key)?.map_or(0, |value| value.value());
+                meta.insert(key, before + more)?;
+            }
+            meta.insert(HORIZON, u64::try_from(horizon.micros()).unwrap_or(0))?;
         }
         transaction.commit()?;
         Ok(expired)

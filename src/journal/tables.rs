@@ -10,8 +10,24 @@ pub(super) const FORMAT_VERSION: u64 = 3;
 /// The version of the fold; raised when the same facts come to mean other numbers. Then totals are folded anew.
 pub(super) const FOLD_VERSION: u64 = 1;
 
-/// Single numbers: `format`, `fold`, `events`, `next_span`.
+/// Single numbers, by the names below.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Of [`META`]: the version of the format.
+pub(super) const FORMAT: &str = "format";
+/// Of [`META`]: the version of the fold that the totals are of.
+pub(super) const FOLD: &str = "fold";
+/// Of [`META`]: facts in the log.
+pub(super) const EVENTS: &str = "events";
+/// Of [`META`]: the number that the next span gets. Kept apart from the rows of the outbox: when all are gone the numbers
+/// still go on, as who sends them counts by them.
+pub(super) const NEXT_SPAN: &str = "next_span";
+/// Of [`META`]: how often the log of a session was folded into [`BASE`] and taken away.
+pub(super) const CARRIED_SESSIONS: &str = "carried_sessions";
+/// Of [`META`]: facts that were.
+pub(super) const CARRIED_EVENTS: &str = "carried_events";
+/// Of [`META`]: what settled before this time, in microseconds, was taken away last.
+pub(super) const HORIZON: &str = "horizon";
+
 /// Label texts by number.
 pub(super) const NAMES: TableDefinition<'_, u32, &str> = TableDefinition::new("names");
 /// Source records by number.

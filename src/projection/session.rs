@@ -78,7 +78,7 @@ pub struct Session {
 }
 
 /// The beginning of a [`Session`] as it is stored: all that a start needs of one that is settled.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionHead {
     /// Its id on the platform.
     pub id: SessionId,

@@ -77,6 +77,8 @@ pub(super) struct Active {
 pub(super) struct Source {
     pub(super) record: SourceRecord,
     pub(super) capabilities: Option<&'static Capabilities>,
+    /// It will enter in a moment, and is shown already.
+    pub(super) expected: bool,
     pub(super) known: HashMap<SessionId, Known, RandomState>,
     pub(super) active: HashMap<SessionNo, Active, RandomState>,
     pub(super) walks: BTreeMap<String, Timestamp>,
@@ -192,6 +194,7 @@ impl State {
         self.sources.push(Source {
             record,
             capabilities: None,
+            expected: false,
             known: HashMap::default(),
             active: HashMap::default(),
             walks: BTreeMap::new(),
@@ -224,12 +227,20 @@ impl State {
         self.changes.sources.insert(ix);
     }
 
+    /// Says that the source of this name will enter in a moment: what is stored of it is shown at once.
+    pub fn expect(&mut self, name: &str) {
+        if let Some(ix) = self.find_source(name) {
+            self.sources[ix.0 as usize].expected = true;
+        }
+    }
+
     /// Says what the platform of a source can tell. Without it no zero series are made for its agents.
     ///
     /// Turns about which nothing is heard for longer than `abandon_turns_after` are given up.
     pub fn attach(&mut self, ix: SourceIx, capabilities: &'static Capabilities, abandon_turns_after: Option<Span>) {
         let source = &mut self.sources[ix.0 as usize];
         source.capabilities = Some(capabilities);
+        source.expected = false;
         source.abandon_turns_after = abandon_turns_after;
         let born = self.sources[ix.0 as usize].record.count_from;
         for reason in capabilities.undecoded_reasons {
@@ -246,6 +257,13 @@ impl State {
         for head in agents {
             self.seed_gauges(ix, head.key.agent, capabilities, head.born);
         }
+    }
+
+    /// Says that a source is no longer watched: nothing of it is shown until it is attached again.
+    pub fn detach(&mut self, ix: SourceIx) {
+        let source = &mut self.sources[ix.0 as usize];
+        source.capabilities = None;
+        source.traced = false;
     }
 
     /// Says whether the sessions of a source are told as spans.
@@ -485,7 +503,7 @@ impl State {
                 .map(|source| SourceView {
                     name: source.record.name.as_str().into(),
                     platform: source.record.platform.as_str().into(),
-                    attached: source.capabilities.is_some(),
+                    attached: source.capabilities.is_some() || source.expected,
                     limits: source.limits.clone(),
                     active: source.active.len(),
                     settled: source.known.len() - source.active.len(),

@@ -8,8 +8,9 @@
 //! can be lost is the one message that was under way.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use foldhash::fast::RandomState;
@@ -135,7 +136,8 @@ impl Deltas {
             let marks: Vec<(u128, Mark)> = marks.into_iter().collect();
             let bytes = postcard::to_stdvec(&(VERSION, marks)).map_err(io::Error::other)?;
             let unfinished = path.with_extension("delta.new");
-            let mut file = File::create(&unfinished)?;
+            // For the exporter's user alone, as all that is beside it.
+            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished)?;
             file.write_all(&bytes)?;
             // Were an older one found after a power failure, its differences would be told a second time.
             file.sync_all()?;

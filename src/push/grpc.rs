@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Extensions, Request, Response, Status};
 
 use super::client::{Answer, Destination, Outcome, PushError, Signal, USER_AGENT};
-use super::failure::{find, reason};
+use crate::connection::{find, reason};
 
 /// A collector, over gRPC.
 pub(super) struct Grpc {

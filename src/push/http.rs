@@ -12,7 +12,7 @@ use reqwest::header::{
 use secrecy::ExposeSecret;
 
 use super::client::{Answer, Destination, MOST_ANSWER, Outcome, PushError, Signal, USER_AGENT as OURS};
-use super::failure::reason;
+use crate::connection::reason;
 
 /// A collector, over HTTP.
 pub(super) struct Http {

@@ -1,8 +1,9 @@
 //! Which exporter this is: an id made once for a storage folder, so that a restart is no new instance.
 
-use std::fmt::Write;
-use std::fs;
-use std::io;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::client::PushError;
@@ -29,7 +30,9 @@ pub fn instance_id(folder: &Path) -> Result<String, PushError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = random().map_err(failed)?;
             let unfinished = folder.join(format!("{FILE}.new"));
-            fs::write(&unfinished, format!("{id}\n")).map_err(failed)?;
+            // For the exporter's user alone, as all that is beside it.
+            let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished);
+            file.and_then(|mut file| writeln!(file, "{id}")).map_err(failed)?;
             fs::rename(&unfinished, &path).map_err(failed)?;
             Ok(id)
         }

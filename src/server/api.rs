@@ -7,9 +7,11 @@ use tokio::task;
 use tracing::error;
 
 use super::archive::{ArchiveError, SessionQuery};
+use super::caller::Caller;
 use super::respond::{self, Answer};
 use super::{App, Archive};
 use crate::domain::{Status, Timestamp};
+use crate::telemetry::broken_off;
 
 /// Sessions in an answer unless the caller says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -17,40 +19,46 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
 /// `/api/v1/sessions`
-pub(super) async fn sessions(app: &Arc<App>, query: &str) -> Answer {
+pub(super) async fn sessions(app: &Arc<App>, query: &str, caller: Caller) -> Answer {
     let query = match parse(query) {
         Ok(query) => query,
         Err(error) => return respond::json_error(StatusCode::BAD_REQUEST, &error),
     };
-    look_up(app, move |archive| archive.sessions(&query).map(Some)).await
+    look_up(app, caller, move |archive| archive.sessions(&query).map(Some)).await
 }
 
 /// `/api/v1/sessions/{id}`
-pub(super) async fn session(app: &Arc<App>, id: &str) -> Answer {
+pub(super) async fn session(app: &Arc<App>, id: &str, caller: Caller) -> Answer {
     let Some(id) = percent_decoded(id, false) else {
         return respond::json_error(StatusCode::BAD_REQUEST, "the id is not valid percent-encoded UTF-8");
     };
-    look_up(app, move |archive| archive.session(&id)).await
+    look_up(app, caller, move |archive| archive.session(&id)).await
 }
 
-async fn look_up<F>(app: &Arc<App>, look: F) -> Answer
+async fn look_up<F>(app: &Arc<App>, caller: Caller, look: F) -> Answer
 where
     F: FnOnce(&dyn Archive) -> Result<Option<Vec<u8>>, ArchiveError> + Send + 'static,
 {
+    let Some(turn) = app.line.turn(caller).await else { return respond::crowded() };
     let archive = Arc::clone(&app.archive);
-    match task::spawn_blocking(move || look(&*archive)).await {
-        Ok(Ok(Some(body))) => respond::json(StatusCode::OK, body),
-        Ok(Ok(None)) => respond::json_error(StatusCode::NOT_FOUND, "no session with this id is known"),
-        Ok(Err(error @ ArchiveError::NotYet)) => {
-            respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
-        }
-        Ok(Err(error @ ArchiveError::Store(_))) => broken(&error),
-        Err(panicked) => broken(&panicked),
+    let looked = task::spawn_blocking(move || {
+        let found = look(&*archive);
+        (found, turn.over())
+    });
+    let (found, place) = match looked.await {
+        Ok(looked) => looked,
+        Err(panicked) => return broken(&broken_off(&panicked)),
+    };
+    match found {
+        Ok(Some(body)) => respond::held(respond::json(StatusCode::OK, body), place),
+        Ok(None) => respond::json_error(StatusCode::NOT_FOUND, "no session with this id is known"),
+        Err(error @ ArchiveError::NotYet) => respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        Err(error @ ArchiveError::Store(_)) => broken(&error),
     }
 }
 
 /// Details are for the log: they may name files.
-fn broken(error: &dyn std::error::Error) -> Answer {
+fn broken(error: &dyn std::fmt::Display) -> Answer {
     error!(%error, "sessions could not be looked up");
     respond::json_error(StatusCode::INTERNAL_SERVER_ERROR, "the sessions could not be looked up; see the log")
 }

@@ -177,6 +177,8 @@ fn sources(out: &mut String, lines: &[Line], now: Timestamp) {
         .expect(FITS);
         if let Some(problem) = &line.health.problem {
             write!(out, "<span class=problem>{}</span>", Escaped(problem)).expect(FITS);
+        } else if let Some(problem) = &line.health.unread {
+            write!(out, "<span class=problem>sessions cannot be read: {}</span>", Escaped(problem)).expect(FITS);
         }
         write!(
             out,

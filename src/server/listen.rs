@@ -36,6 +36,20 @@ pub enum ListenError {
         /// As it was configured.
         address: String,
     },
+    /// Nobody has handed over a socket.
+    #[error(
+        "--web.systemd-socket is given and systemd has handed over no socket; start the .socket unit, or leave the flag \
+         out"
+    )]
+    NothingInherited,
+    /// What was handed over is something else.
+    #[error("socket {number} that systemd has handed over cannot be used: {source}; use ListenStream=PORT")]
+    Inherited {
+        /// From 1, in the order of the unit.
+        number: usize,
+        /// Why.
+        source: io::Error,
+    },
     /// Anything else.
     #[error("cannot listen on {address}")]
     Io {
@@ -65,6 +79,20 @@ pub async fn listen(shown: &str, candidates: &[SocketAddr]) -> Result<TcpListene
         }
     }
     result
+}
+
+/// The sockets that systemd has handed over. It changes the environment, so it is for before there are threads.
+pub fn inherited() -> Result<Vec<std::net::TcpListener>, ListenError> {
+    let mut handed = listenfd::ListenFd::from_env();
+    let mut sockets = Vec::new();
+    for index in 0..handed.len() {
+        let wrong = |source| ListenError::Inherited { number: index + 1, source };
+        if let Some(socket) = handed.take_tcp_listener(index).map_err(wrong)? {
+            socket.set_nonblocking(true).map_err(wrong)?;
+            sockets.push(socket);
+        }
+    }
+    if sockets.is_empty() { Err(ListenError::NothingInherited) } else { Ok(sockets) }
 }
 
 fn explain(shown: &str, error: io::Error) -> ListenError {

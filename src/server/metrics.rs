@@ -10,23 +10,29 @@ use http::{HeaderName, StatusCode};
 use tokio::task;
 use tracing::error;
 
+use super::caller::Caller;
 use super::respond::{self, Answer};
 use super::{App, negotiate};
+use crate::telemetry::broken_off;
 use crate::views::prometheus::Format;
 
 /// Shorter bodies fit into one packet as they are.
 const WORTH_COMPRESSING: usize = 1400;
 
-pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap) -> Answer {
+pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap, caller: Caller) -> Answer {
     let format = negotiate::format(&joined(headers, &http::header::ACCEPT));
     let may_gzip = negotiate::takes_gzip(&joined(headers, &http::header::ACCEPT_ENCODING));
-    let app = Arc::clone(app);
     // Rendering and compressing are pure computation, of up to a tenth of a second for the largest states.
-    let rendered = task::spawn_blocking(move || render(&app, format, may_gzip)).await;
-    let (body, is_gzip) = match rendered {
+    let Some(turn) = app.line.turn(caller).await else { return respond::crowded() };
+    let app = Arc::clone(app);
+    let rendered = task::spawn_blocking(move || {
+        let (body, is_gzip) = render(&app, format, may_gzip);
+        (body, is_gzip, turn.over())
+    });
+    let (body, is_gzip, place) = match rendered.await {
         Ok(rendered) => rendered,
         Err(error) => {
-            error!(%error, "a scrape could not be rendered");
+            error!(error = broken_off(&error), "a scrape could not be rendered");
             return respond::text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered; see the log");
         }
     };
@@ -36,7 +42,7 @@ pub(super) async fn scrape(app: &Arc<App>, headers: &HeaderMap) -> Answer {
     if is_gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    answer
+    respond::held(answer, place)
 }
 
 fn render(app: &App, format: Format, may_gzip: bool) -> (Vec<u8>, bool) {

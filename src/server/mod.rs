@@ -2,27 +2,38 @@
 //!
 //! It only reads: the latest snapshot, the health of the sources, the archive of sessions. A scrape never waits for
 //! the engine, so `/metrics` answers while a platform, the disk or the engine is in trouble, and says so.
+//!
+//! Nor does it wait for who is slow or greedy. A request comes through three gates: its connection has a seat
+//! ([`guests`]), the [`Door`] lets it in, and what takes the processor stands in a [`Line`] that nobody fills alone.
 
 mod api;
 mod archive;
+mod caller;
 mod connection;
+mod door;
+mod guests;
 mod landing;
+mod line;
 mod listen;
 mod metrics;
 mod negotiate;
 mod respond;
 mod route;
+mod users;
 
 #[cfg(test)]
 mod tests;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 pub use archive::{Archive, ArchiveError, SessionQuery};
-pub use connection::serve;
-pub use listen::{ListenError, listen};
+pub use connection::{converse, serve};
+pub use door::Door;
+pub use line::Line;
+pub use listen::{ListenError, inherited, listen};
 
 use crate::domain::Clock;
 use crate::projection::Snapshot;
@@ -58,4 +69,16 @@ pub struct App {
     pub archive: Arc<dyn Archive>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Reads the configuration again, where that may be asked for over HTTP.
+    pub reload: Option<Arc<dyn Reload>>,
+    /// Who is let in, and how connections are secured.
+    pub door: ArcSwap<Door>,
+    /// For answers that take time to make.
+    pub line: Line,
+}
+
+/// Reads the configuration again.
+pub trait Reload: Send + Sync {
+    /// Comes back when the new configuration runs, or with why the one from before goes on.
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }

@@ -1,17 +1,22 @@
 //! The server from outside: a real socket, requests as bytes, a world in which every metric has a series.
 
+// Only there has every process all of 127.0.0.0/8.
+#[cfg(target_os = "linux")]
+mod crowd;
+mod door;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{About, App, Archive, ArchiveError, SessionQuery, serve};
+use super::{About, App, Archive, ArchiveError, Door, Line, SessionQuery, serve};
 use crate::domain::{
     Clock, ConcurrencyLimit, Limits, SourceIx, Span, SpanId, Timestamp, TokenLimit, TraceContext, TraceId,
 };
@@ -45,7 +50,12 @@ impl Archive for Shelf {
     }
 
     fn session(&self, id: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
-        Ok((id == "a/b").then(|| b"{}".to_vec()))
+        Ok(match id {
+            "a/b" => Some(b"{}".to_vec()),
+            // More than fits into all the buffers on the way.
+            "large" => Some(vec![b' '; 32 << 20]),
+            _ => None,
+        })
     }
 }
 
@@ -123,6 +133,9 @@ fn app() -> App {
         health: Arc::new(health),
         archive: Arc::new(Shelf),
         clock: Arc::new(Stopped),
+        reload: None,
+        door: ArcSwap::default(),
+        line: Line::default(),
     }
 }
 
@@ -154,9 +167,13 @@ impl Reply {
 
 impl Server {
     async fn start() -> Self {
+        Self::behind(Door::default()).await
+    }
+
+    async fn behind(door: Door) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = Arc::new(app());
+        let app = Arc::new(App { door: ArcSwap::from_pointee(door), ..app() });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, Arc::clone(&app), shutdown.clone()));
         Self { app, address, shutdown, task }
@@ -164,7 +181,11 @@ impl Server {
 
     /// Sends a request head and reads until the server closes.
     async fn send(&self, head: &str) -> Reply {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        Self::send_over(stream, head).await
+    }
+
+    async fn send_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str) -> Reply {
         stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).await.unwrap();
@@ -332,6 +353,20 @@ async fn what_makes_no_sense_is_refused() {
     assert_eq!(server.send(&format!("GET / HTTP/1.1{many}")).await.status(), "431");
     let long = "y".repeat(40_000);
     assert_eq!(server.send(&format!("GET / HTTP/1.1\r\nX: {long}")).await.status(), "431");
+}
+
+#[tokio::test]
+async fn who_says_that_nothing_more_comes_is_answered_all_the_same() {
+    let server = Server::start().await;
+    for path in ["/metrics", "/-/healthy", "/api/v1/sessions"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // As `nc -N` and other simple clients do.
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await.unwrap();
+        assert!(reply.starts_with(b"HTTP/1.1 200 OK\r\n"), "{path}: {}", String::from_utf8_lossy(&reply));
+    }
 }
 
 #[tokio::test]

@@ -47,9 +47,12 @@ pub struct SourceHealth {
     pub up: Option<bool>,
     /// What went wrong in its last pass, in a few words without secrets.
     pub problem: Option<SmolStr>,
+    /// Why the latest reading of a session failed; `None` since one succeeded.
+    pub unread: Option<SmolStr>,
     /// When each stage last succeeded, in the order of [`Stage::ALL`].
     pub last_success: [Option<Timestamp>; Stage::ALL.len()],
     poll_interval: Span,
+    /// Whether what is shown of it may be taken for what its platform says.
     had_pass: bool,
     restored: Option<Timestamp>,
 }
@@ -105,19 +108,34 @@ impl Health {
         Self { instruments, known: Mutex::default() }
     }
 
-    /// A configured source; before any poller reports on it.
+    /// A configured source; before any poller reports on it. One that is there already was configured anew: it is asked
+    /// with another key perhaps, or at another pace, and how it is doing will show.
     pub fn add_source(&self, name: &str, platform: &str, poll_interval: Span) {
+        let mut known = self.known();
+        if let Some(source) = known.sources.iter_mut().find(|source| source.name == name) {
+            source.poll_interval = poll_interval;
+            return;
+        }
         self.instruments.register_source(name, platform);
-        self.known().sources.push(SourceHealth {
+        // Nobody waits for one that comes while the others are served.
+        let had_pass = known.is_restored;
+        known.sources.push(SourceHealth {
             name: name.into(),
             platform: platform.into(),
             up: None,
             problem: None,
+            unread: None,
             last_success: [None; Stage::ALL.len()],
             poll_interval,
-            had_pass: false,
+            had_pass,
             restored: None,
         });
+    }
+
+    /// A source that is configured no longer, after its poller has ended: nothing is told of it any more.
+    pub fn remove_source(&self, name: &str) {
+        self.known().sources.retain(|source| source.name != name);
+        self.instruments.forget_source(name);
     }
 
     /// The state was read back from the store, or there was none.
@@ -132,7 +150,12 @@ impl Health {
 
     /// A stage of the present pass succeeded.
     pub fn stage_done(&self, source: &str, stage: Stage, now: Timestamp) {
-        self.change(source, |source| source.last_success[stage as usize] = Some(now));
+        self.change(source, |source| {
+            source.last_success[stage as usize] = Some(now);
+            if stage == Stage::Events {
+                source.unread = None;
+            }
+        });
         self.instruments.last_success(source, stage.as_str(), now);
     }
 
@@ -153,14 +176,20 @@ impl Health {
         });
     }
 
+    /// A session could not be read. The lists may be fine, so this says nothing of whether the source is up. `problem` is
+    /// shown like that of a pass.
+    pub fn session_unread(&self, source: &str, problem: &str) {
+        self.change(source, |source| source.unread = Some(problem.into()));
+    }
+
     /// Every source as it is now.
     pub fn sources(&self) -> Vec<SourceHealth> {
         self.known().sources.clone()
     }
 
     /// Whether what is shown is what the platforms say: the state is restored, and every source was read once since
-    /// the start or was restored fresh. A source that fails later does not take this back, as then the metrics about
-    /// the failure would be the first to go.
+    /// the start or was restored fresh. A source that fails later, or comes later, does not take this back, as then
+    /// the metrics about the failure would be the first to go.
     pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
         let known = self.known();
         if !known.is_restored {
@@ -240,6 +269,39 @@ mod tests {
         health.restored_fresh("b", at(1000));
         assert_eq!(health.ready(at(1179)), Ok(()));
         assert!(health.ready(at(1180)).is_err());
+    }
+
+    #[test]
+    fn a_source_that_comes_later_does_not_take_readiness_back_and_one_that_goes_leaves_nothing() {
+        let health = health();
+        health.restored();
+        health.remove_source("b");
+        health.cycle_done("a");
+        assert_eq!(health.ready(at(0)), Ok(()), "nobody waits for what is gone");
+        health.add_source("c", "hcompany", MINUTE);
+        health.cycle_failed("c", "401 unauthorized");
+        assert_eq!(health.ready(at(0)), Ok(()));
+        assert_eq!(up(&health, "c"), 0.0);
+        health.stage_done("c", Stage::Events, at(5));
+        health.remove_source("c");
+        let families = health.instruments.gather();
+        let labels = families.iter().flat_map(|family| family.get_metric()).flat_map(|metric| metric.get_label());
+        let sources: std::collections::BTreeSet<_> =
+            labels.filter(|label| label.name() == "source").map(|label| label.value()).collect();
+        assert_eq!(Vec::from_iter(sources), ["a"]);
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_read_is_told_until_one_can() {
+        let health = health();
+        health.cycle_done("a");
+        health.session_unread("a", "server error");
+        let source = health.sources()[0].clone();
+        assert_eq!((source.up, source.unread.as_deref()), (Some(true), Some("server error")));
+        health.stage_done("a", Stage::Sessions, at(5));
+        assert_eq!(health.sources()[0].unread.as_deref(), Some("server error"));
+        health.stage_done("a", Stage::Events, at(6));
+        assert_eq!(health.sources()[0].unread, None);
     }
 
     #[test]

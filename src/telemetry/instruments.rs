@@ -1,9 +1,12 @@
 //! The exporter's own live instruments, on a registry of their own; what is folded from events is not among them.
 
-use prometheus::core::Collector;
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use super::process::Process;
@@ -47,6 +50,8 @@ pub struct Instruments {
     push_failures: IntCounterVec,
     push_dropped: IntCounterVec,
     outbox_spans: IntGaugeVec,
+    reload_worked: IntGauge,
+    reloaded_at: Gauge,
 }
 
 /// Names and labels are constants, so making an instrument cannot fail in a way that a test would not have shown.
@@ -60,6 +65,20 @@ fn added<C: Collector + Clone + 'static>(registry: &Registry, instrument: promet
     let instrument = instrument.expect(VALID);
     registry.register(Box::new(instrument.clone())).expect(VALID);
     instrument
+}
+
+/// Takes away the series of one source.
+fn forget<T: MetricVecBuilder>(instruments: &MetricVec<T>, source: &str) {
+    for family in instruments.collect() {
+        for metric in family.get_metric() {
+            let labels: HashMap<&str, &str> =
+                metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            if labels.get("source") == Some(&source) {
+                // Gone already is gone.
+                let _ = instruments.remove(&labels);
+            }
+        }
+    }
 }
 
 impl Instruments {
@@ -102,6 +121,8 @@ impl Instruments {
             push_rejected: counters("otlp_rejected_total", &["signal"]),
             push_failures: counters("otlp_failures_total", &["signal", "reason"]),
             push_dropped: counters("otlp_dropped_total", &["signal", "reason"]),
+            reload_worked: added(&registry, IntGauge::with_opts(opts("config_last_reload_successful"))),
+            reloaded_at: added(&registry, Gauge::with_opts(opts("config_last_reload_success_timestamp_seconds"))),
             outbox_spans: added(&registry, IntGaugeVec::new(opts("otlp_outbox_spans"), &[])),
             registry,
         }
@@ -118,6 +139,23 @@ impl Instruments {
         self.backlog.with_label_values(&[source]).set(0);
         for counter in [&self.response_bytes, &self.throttled, &self.duplicates] {
             counter.with_label_values(&[source]);
+        }
+    }
+
+    /// Takes away everything that is told of a source.
+    pub fn forget_source(&self, source: &str) {
+        forget(&self.source_up, source);
+        forget(&self.last_success, source);
+        forget(&self.backlog, source);
+        for gauge in
+            [&self.clock_skew, &self.request_budget, &self.request_pace, &self.paused_until, &self.oldest_unread]
+        {
+            forget(gauge, source);
+        }
+        forget(&self.requests, source);
+        forget(&self.request_duration, source);
+        for counter in [&self.response_bytes, &self.throttled, &self.duplicates] {
+            forget(counter, source);
         }
     }
 
@@ -206,6 +244,8 @@ impl Instruments {
     pub fn request_budget(&self, source: &str, per_second: f64) {
         self.request_budget.with_label_values(&[source]).set(per_second);
         self.request_pace(source, per_second, None);
+        // A pause that was made before the source was configured anew is nobody's any more; without one there is none.
+        drop(self.paused_until.remove_label_values(&[source]));
     }
 
     /// What polling of a source is held to now, and until when it is paused, if it is.
@@ -255,6 +295,17 @@ impl Instruments {
         self.commit_failures.inc();
     }
 
+    /// The configuration that was read last is the one that runs.
+    pub fn reloaded(&self, at: Timestamp) {
+        self.reload_worked.set(1);
+        self.reloaded_at.set(at.seconds());
+    }
+
+    /// The configuration that was read last is not taken over.
+    pub fn reload_failed(&self) {
+        self.reload_worked.set(0);
+    }
+
     /// A task ended unexpectedly and was started again.
     pub fn task_restarted(&self, task: &str) {
         self.task_restarts.with_label_values(&[task]).inc();
@@ -301,6 +352,39 @@ mod tests {
         instruments.request_pace("prod", 7.0, Some(Timestamp::from_micros(5_000_000)));
         instruments.request_pace("prod", 7.0, None);
         assert_eq!(instruments.paused_until.with_label_values(&["prod"]).get(), 5.0, "it says itself that it is over");
+    }
+
+    #[test]
+    fn of_a_source_that_is_forgotten_nothing_is_told_and_of_the_others_everything() {
+        let instruments = Instruments::new("1.2.3", "abc");
+        let told = |source: &str| {
+            let is_its = |metric: &prometheus::proto::Metric| {
+                metric.get_label().iter().any(|label| label.name() == "source" && label.value() == source)
+            };
+            instruments.gather().iter().filter(|family| family.get_metric().iter().any(is_its)).count()
+        };
+        for source in ["kept", "gone"] {
+            instruments.register_source(source, "hcompany");
+            instruments.register_endpoint(source, "sessions", &["200"]);
+            instruments.last_success(source, "sessions", Timestamp::from_micros(1));
+            instruments.clock_skew(source, 0.5);
+            instruments.request_budget(source, 10.0);
+            instruments.request_pace(source, 7.0, Some(Timestamp::from_micros(1)));
+            instruments.oldest_unread(source, Some(Timestamp::from_micros(1)));
+        }
+        let before = told("kept");
+        assert_eq!((before, told("gone")), (13, 13));
+        instruments.forget_source("gone");
+        assert_eq!((told("kept"), told("gone")), (13, 0));
+    }
+
+    #[test]
+    fn a_source_that_is_configured_anew_has_its_new_budget_and_no_pause() {
+        let instruments = Instruments::new("1.2.3", "abc");
+        instruments.request_pace("prod", 1.0, Some(Timestamp::from_micros(1)));
+        instruments.request_budget("prod", 4.0);
+        assert_eq!(instruments.request_pace.with_label_values(&["prod"]).get(), 4.0);
+        assert_eq!(series(&instruments, "source_paused_until_timestamp_seconds"), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod health;
 mod instruments;
 mod logs;
 mod own;
+mod panics;
 mod process;
 
 pub use clock::WallClock;
@@ -12,3 +13,4 @@ pub use health::{Health, NotReady, SourceHealth, Stage};
 pub use instruments::Instruments;
 pub use logs::{LogError, LogFormat, init};
 pub use own::trace_own_work;
+pub use panics::{broken_off, keep_panics_discreet};

@@ -33,8 +33,8 @@ restarts of the exporter; counters of its own work start again at 0, unless they
 
 Label values that users of a platform choose (agents, models, tools) are cut to a maximal length, and each metric takes
 a maximal number of them: what comes later is counted in the series whose such labels are `__overflow__`. A counter or
-histogram series that appears while the exporter runs is shown as 0 for a short while first, so that `increase()` sees
-its first increment.
+histogram series of what happens on the platforms that appears while the exporter runs is shown as 0 for a short while
+first, so that `increase()` sees its first increment.
 ";
 
 const AGENTS: &str = "\

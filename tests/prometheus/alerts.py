@@ -13,6 +13,7 @@ import http.server
 import json
 import pathlib
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -125,6 +127,31 @@ def rules_are_well(port):
     assert rules and not ill, f"rules that cannot be evaluated: {ill}"
 
 
+# Series that rules ask for and the demo does not have, and why.
+MAY_BE_MISSING = {
+    "agent_session_exporter_otlp_rejected_total": "nothing is pushed",
+    "agent_session_exporter_otlp_dropped_total": "nothing is pushed",
+}
+
+
+def rules_ask_for_what_is_there(port):
+    """An alert is empty when all is well; the series that it looks at are not, or it could never fire."""
+    text = (ROOT / "config/prometheus/agent-sessions.rules.yml").read_text()
+    code = "\n".join(line for line in text.splitlines() if "summary:" not in line and not line.lstrip().startswith("#"))
+    asked = set(re.findall(r"\b(agent_(?!threshold)[a-z_]+)", code)) | set(re.findall(r"\bagent_threshold:[a-z_]+", code))
+    missing = set()
+    for name in asked:
+        query = urllib.parse.urlencode({"query": f"count({name})"})
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=10) as answer:
+            if not json.load(answer)["data"]["result"]:
+                missing.add(name)
+    unexpected = missing - MAY_BE_MISSING.keys()
+    assert len(asked) > 40 and not unexpected, f"rules ask for what the demo does not have: {sorted(unexpected)}"
+    # A reason that no longer holds must go.
+    assert missing == MAY_BE_MISSING.keys(), f"these are there: {sorted(MAY_BE_MISSING.keys() - missing)}"
+    print(f"{len(asked)} series that the rules ask for: all there but {len(missing)}, as nothing is pushed")
+
+
 def main(program):
     deadline = time.monotonic() + PATIENCE_SECONDS
     notes = queue.Queue()
@@ -147,12 +174,13 @@ def main(program):
         (work / "agent-sessions.rules.yml").write_text(
             shipped("config/prometheus/agent-sessions.rules.yml", {"[15m]": "[20s]"})
         )
-        (work / "prometheus.yml").write_text(
-            shipped(
-                "config/prometheus/prometheus.yml",
-                {"localhost:9093": f"127.0.0.1:{theirs}", "localhost:17377": exporter, "15s": "1s"},
-            )
-        )
+        (work / "prometheus.yml").write_text(shipped("config/prometheus/prometheus.yml", {"15s": "1s"}))
+        (work / "targets").mkdir()
+        for name, old, new in [
+            ("alertmanager.yml", "localhost:9093", f"127.0.0.1:{theirs}"),
+            ("exporter.yml", "localhost:17377", exporter),
+        ]:
+            (work / "targets" / name).write_text(shipped(f"config/prometheus/targets/{name}", {old: new}))
         stack.enter_context(
             process(
                 ["prometheus-alertmanager", f"--config.file={work}/alertmanager.yml", f"--storage.path={work}/am",
@@ -176,6 +204,7 @@ def main(program):
         for alert in firing.values():
             judge(alert)
         rules_are_well(ours)
+        rules_ask_for_what_is_there(ours)
         # Without the demo nothing fails any more.
         demo.send_signal(signal.SIGINT)
         assert demo.wait() == 0, "the demo ends with an error"

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::dashboards;
 use crate::support::{Folder, promql, run};
 
 #[derive(Deserialize)]
@@ -88,11 +89,16 @@ fn what_rules_ask_for_is_in_the_catalogue() {
 fn each_alert_says_what_it_is_about_and_where_to_read_on() {
     let alerts = alerts();
     assert!(!alerts.is_empty());
+    let dashboards = dashboards::dashboards();
+    let dashboards = dashboards::uids(&dashboards);
     for (name, rule) in alerts {
         assert!(name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric), "{name}: CamelCase");
         assert!(["info", "warning", "critical"].contains(&rule.labels.severity.as_str()), "{name}: severity");
         assert!(!rule.annotations.summary.is_empty() && !rule.annotations.description.is_empty(), "{name}: in words");
         assert_eq!(rule.annotations.runbook_url, format!("{RUNBOOKS}/{name}.md"), "{name}");
+        let link = &rule.annotations.dashboard_url;
+        let uid = link.strip_prefix("/d/").and_then(|rest| rest.split('?').next());
+        assert!(uid.is_some_and(|uid| dashboards.contains(uid)), "{name}: there is no dashboard at {link}");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&rule.annotations.runbook_url);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let headings: Vec<_> = text.lines().filter(|line| line.starts_with('#')).collect();

@@ -10,17 +10,27 @@ use crate::support::{Folder, promql, run};
 
 /// The variables a dashboard filters by, and what stands for each while an expression is judged: words that no filter
 /// says by itself.
-const FILTERS: [(&str, &str); 3] = [("source", "any-source"), ("platform", "any-platform"), ("agent", "any-agent")];
+const FILTERS: [(&str, &str); 4] =
+    [("source", "any-source"), ("platform", "any-platform"), ("agent", "any-agent"), ("model", "any-model")];
+
+/// The dashboard about the exporter itself.
+const HEALTH: &str = "agent-session-exporter-health";
+
+/// Whether a dashboard may do without a variable though its metrics have the label: of the exporter's own a few tell the
+/// platform as well, which follows from the source; and models are of interest on their own dashboard.
+fn may_lack(uid: &str, variable: &str) -> bool {
+    (uid, variable) == (HEALTH, "platform") || variable == "model"
+}
 
 #[test]
 fn every_dashboard_keeps_the_rules() {
-    let mut uids = HashSet::new();
     let dashboards = dashboards();
+    let uids = uids(&dashboards);
     for (file, dashboard) in &dashboards {
-        let problems = problems(dashboard);
+        let problems = problems(dashboard, &uids);
         assert!(problems.is_empty(), "{file}:\n  {}", problems.join("\n  "));
-        assert!(uids.insert(text(dashboard, "/uid")), "{file}: another dashboard has this uid");
     }
+    assert_eq!(uids.len(), dashboards.len(), "two dashboards have one uid: {uids:?}");
     assert!(uids.contains("agent-session-exporter-fleet"), "{uids:?}");
 }
 
@@ -38,6 +48,15 @@ fn a_broken_rule_is_caught() {
         ("/templating/list/1/query/query", json!("label_values(nothing_total, source)"), "`nothing_total`"),
         ("/templating/list/1/query/query", json!("query_result(up)"), "not label_values"),
         ("/templating/list/1/name", json!("sources"), "no variable `source`"),
+        ("/templating/list/3/name", json!("agents"), "no variable `agent`"),
+        ("/tags", json!([]), "not tagged"),
+        ("/links", json!([]), "no link to the others"),
+        ("/links/0/includeVars", json!(false), "no link to the others"),
+        (
+            "/panels/2/fieldConfig/overrides",
+            json!([{ "properties": [{ "id": "links", "value": [{ "url": "/d/nobody-has-this?var-agent=a" }] }] }]),
+            "no dashboard `nobody-has-this`",
+        ),
         ("/panels/2/title", json!(""), "panel ``: no title"),
         ("/panels/2/id", json!(null), "no id"),
         ("/panels/2/id", json!(2), "id 2 is another's"),
@@ -83,16 +102,46 @@ fn a_broken_rule_is_caught() {
             json!(
                 "histogram_quantile(0.9, sum by (le) (rate(agent_session_exporter_journal_commit_duration_seconds_bucket[5m])))"
             ),
-            "exemplar",
+            "a quantile without exemplars",
+        ),
+        (
+            "/panels/2/targets/0",
+            json!({
+                "datasource": { "type": "prometheus", "uid": "${datasource}" },
+                "expr": "agent_session_exporter_journal_bytes",
+                "format": "table",
+                "exemplar": true,
+            }),
+            "a table with exemplars",
         ),
     ];
-    let is_broken_here = |(file, _): &(String, Value)| file == "agent-fleet.json";
-    let (_, sound) = dashboards().into_iter().find(is_broken_here).unwrap();
-    assert_eq!(problems(&sound), Vec::<String>::new());
+    assert_caught("agent-fleet.json", breaches);
+}
+
+/// The same of a variable that a dashboard may have and need not.
+#[test]
+fn a_further_variable_is_held_to_the_rules_as_well() {
+    let breaches: &[(&str, Value, &str)] = &[
+        ("/templating/list/4/allValue", json!(null), "variable `model`: its allValue"),
+        ("/templating/list/4/datasource/uid", json!("P1809"), "variable `model`: its datasource"),
+        ("/templating/list/4/query/query", json!("label_values(agent_steps_total, model)"), "no label `model`"),
+        ("/templating/list/4/name", json!("models"), "no variable `model`"),
+        ("/panels/1/targets/0/expr", json!("agent_model_calls_total{agent=~\"$agent\"}"), "$model"),
+        ("/panels/1/targets/0/expr", json!("agent_steps_total{model=~\"$model\"}"), "no label `model`"),
+    ];
+    assert_caught("agent-models.json", breaches);
+}
+
+/// Each value, put into this dashboard at its pointer, is a problem that says so.
+fn assert_caught(file: &str, breaches: &[(&str, Value, &str)]) {
+    let dashboards = dashboards();
+    let uids = uids(&dashboards);
+    let (_, sound) = dashboards.iter().find(|(name, _)| name == file).expect("it is there");
+    assert_eq!(problems(sound, &uids), Vec::<String>::new());
     for (pointer, value, expected) in breaches {
         let mut broken = sound.clone();
         *broken.pointer_mut(pointer).unwrap_or_else(|| panic!("nothing at {pointer}")) = value.clone();
-        let caught = problems(&broken);
+        let caught = problems(&broken, &uids);
         assert!(caught.iter().any(|problem| problem.contains(expected)), "{pointer} {value}: {caught:?}");
     }
 }
@@ -113,8 +162,26 @@ fn the_program_writes_them_and_says_of_which_version_they_are() {
     }
 }
 
+/// What a dashboard has no variable for it cannot show: neither with that filter nor without it.
+#[test]
+fn the_exporters_own_dashboard_shows_no_agents() {
+    let dashboards = dashboards();
+    let (_, sound) = dashboards.iter().find(|(_, it)| text(it, "/uid") == HEALTH).unwrap();
+    let breaches = [
+        ("source=~\"$source\"", "not filtered by agent"),
+        ("source=~\"$source\",agent=~\"$agent\"", "no variable `agent`"),
+        ("agent=\"a\"", "not filtered by source"),
+    ];
+    for (filter, expected) in breaches {
+        let mut broken = sound.clone();
+        broken["panels"][1]["targets"][0]["expr"] = json!(format!("sum(agent_sessions{{{filter}}})"));
+        let caught = problems(&broken, &uids(&dashboards));
+        assert!(caught.iter().any(|problem| problem.contains(expected)), "{filter}: {caught:?}");
+    }
+}
+
 /// Every dashboard of the repository, by its file's name and in the order of the names.
-fn dashboards() -> Vec<(String, Value)> {
+pub fn dashboards() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder is in the repository")
@@ -131,8 +198,12 @@ fn dashboards() -> Vec<(String, Value)> {
     paths.iter().map(|path| read(path)).collect()
 }
 
-/// What is wrong with a dashboard.
-fn problems(dashboard: &Value) -> Vec<String> {
+pub fn uids(dashboards: &[(String, Value)]) -> HashSet<&str> {
+    dashboards.iter().map(|(_, dashboard)| text(dashboard, "/uid")).collect()
+}
+
+/// What is wrong with a dashboard, beside others with these uids.
+fn problems(dashboard: &Value, uids: &HashSet<&str>) -> Vec<String> {
     let mut problems = Vec::new();
     // Grafana refuses longer ones.
     if !(1..=40).contains(&text(dashboard, "/uid").len()) {
@@ -141,31 +212,36 @@ fn problems(dashboard: &Value) -> Vec<String> {
     if text(dashboard, "/title").is_empty() {
         problems.push("no title".into());
     }
-    variables(dashboard, &mut problems);
+    let filters = variables(dashboard, &mut problems);
+    links(dashboard, uids, &mut problems);
 
     let top = list(dashboard, "/panels");
     placed(top, &mut problems);
     let mut ids = HashSet::new();
     for panel in top {
-        judge_panel(panel, &mut ids, &mut problems);
+        judge_panel(panel, &filters, &mut ids, &mut problems);
         // A row that is folded keeps its panels to itself.
         let inner = list(panel, "/panels");
         placed(inner, &mut problems);
-        inner.iter().for_each(|panel| judge_panel(panel, &mut ids, &mut problems));
+        inner.iter().for_each(|panel| judge_panel(panel, &filters, &mut ids, &mut problems));
     }
     problems
 }
 
-fn variables(dashboard: &Value, problems: &mut Vec<String>) {
+/// Judges the variables, and says which of [`FILTERS`] the panels must filter by.
+fn variables(dashboard: &Value, problems: &mut Vec<String>) -> Vec<(&'static str, &'static str)> {
     let variables = list(dashboard, "/templating/list");
     let find = |name: &str| variables.iter().find(|variable| text(variable, "/name") == name);
     let is_source = |it: &Value| text(it, "/type") == "datasource" && text(it, "/query") == "prometheus";
     if !find("datasource").is_some_and(is_source) {
         problems.push("no variable `datasource` that is a Prometheus".into());
     }
+    let whole = dashboard.to_string();
     for (name, _) in FILTERS {
         let Some(variable) = find(name) else {
-            problems.push(format!("no variable `{name}`"));
+            if whole.contains(&format!("${name}")) {
+                problems.push(format!("no variable `{name}`"));
+            }
             continue;
         };
         let mut wrong = |what: String| problems.push(format!("variable `{name}`: {what}"));
@@ -179,6 +255,28 @@ fn variables(dashboard: &Value, problems: &mut Vec<String>) {
         match parts {
             Some((selector, label)) => judge_expression(&format!("sum by ({label}) ({selector})"), &[], &mut wrong),
             None => wrong(format!("not label_values(SELECTOR, LABEL): {query}")),
+        }
+    }
+    let must_filter = |name| find(name).is_some() || !may_lack(text(dashboard, "/uid"), name);
+    FILTERS.into_iter().filter(|(name, _)| must_filter(name)).collect()
+}
+
+/// A way from each dashboard to all others, which finds them by their tag, and none from a panel to where nothing is.
+fn links(dashboard: &Value, uids: &HashSet<&str>, problems: &mut Vec<String>) {
+    let to_the_others = json!({
+        "type": "dashboards", "tags": ["agent-session-exporter"], "title": "Agent sessions", "asDropdown": false,
+        "includeVars": true, "keepTime": true, "targetBlank": false, "icon": "external link", "tooltip": "", "url": "",
+    });
+    if !list(dashboard, "/tags").contains(&to_the_others["tags"][0]) {
+        problems.push("not tagged: no link leads to it".into());
+    }
+    if !list(dashboard, "/links").contains(&to_the_others) {
+        problems.push(format!("no link to the others: {to_the_others}"));
+    }
+    for rest in dashboard["panels"].to_string().split("/d/").skip(1) {
+        let uid = rest.split(['/', '?', '#', '"', '\\']).next().unwrap_or_default();
+        if !uids.contains(uid) {
+            problems.push(format!("a panel leads to /d/{uid}, and there is no dashboard `{uid}`"));
         }
     }
 }
@@ -201,7 +299,7 @@ fn placed(panels: &[Value], problems: &mut Vec<String>) {
     }
 }
 
-fn judge_panel(panel: &Value, ids: &mut HashSet<u64>, problems: &mut Vec<String>) {
+fn judge_panel(panel: &Value, filters: &[(&str, &str)], ids: &mut HashSet<u64>, problems: &mut Vec<String>) {
     let mut wrong = |what: String| problems.push(format!("panel `{}`: {what}", text(panel, "/title")));
     match panel["id"].as_u64() {
         Some(id) if ids.insert(id) => {}
@@ -232,10 +330,15 @@ fn judge_panel(panel: &Value, ids: &mut HashSet<u64>, problems: &mut Vec<String>
     for target in targets {
         datasource(target, &mut wrong);
         let expression = text(target, "/expr");
-        judge_expression(expression, &FILTERS, &mut wrong);
-        // A quantile leads to the traces behind it.
-        if expression.contains("histogram_quantile") && target["exemplar"] != json!(true) {
+        judge_expression(expression, filters, &mut wrong);
+        // A quantile leads to the traces behind it; in a table Grafana would make rows of them.
+        let leads_to_traces = target["exemplar"] == json!(true);
+        let is_table = text(target, "/format") == "table";
+        if expression.contains("histogram_quantile") && !is_table && !leads_to_traces {
             wrong("a quantile without exemplars: set `exemplar`".into());
+        }
+        if is_table && leads_to_traces {
+            wrong("a table with exemplars, which would be rows of it: leave out `exemplar`".into());
         }
     }
 }

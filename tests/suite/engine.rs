@@ -76,7 +76,7 @@ async fn whenever_the_power_fails_the_totals_come_out_right() {
         while disk.changes() <= before + cut && !dead.is_finished() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let was_whole = dead.is_finished();
+        let was_whole = dead.is_finished() && dead.await.expect("it does not panic").is_ok();
         let revived = Running::start(journal(&disk.after_power_failure()), None);
         revived.attach("one").await;
         revived.handle.report(report(ix, 100, whole_session(2, 100))).await.unwrap();
@@ -107,6 +107,44 @@ async fn a_disk_that_stays_broken_for_a_while_is_waited_for() {
     running.handle.report(report(ix, 100, whole_session(2, 100))).await.unwrap_err();
     running.handle.report(report(ix, 100, whole_session(2, 100))).await.unwrap();
     assert_eq!(counts(&running.stop()), [2, 2, 20, 14, 2]);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_to_the_end_does_not_hold_up_the_end() {
+    let disk = Disk::default();
+    let running = Running::start(journal(&disk), None);
+    let ix = running.attach("one").await.ix;
+    running.handle.report(report(ix, 0, whole_session(1, 0))).await.unwrap();
+    disk.fail(0, u64::MAX);
+    running.handle.report(report(ix, 100, whole_session(2, 100))).await.unwrap_err();
+    let waiting = running.handle.clone();
+    let waiting = tokio::spawn(async move { waiting.report(report(ix, 100, whole_session(2, 100))).await });
+    while running.seen.failures.lock().unwrap().len() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    waiting.abort();
+    let _ = waiting.await;
+    let error = running.end().unwrap_err();
+    assert!(error.to_string().contains("no space left on device"), "{error}");
+    let kept = Running::start(journal(&disk.after_kill()), None);
+    assert_eq!(counts(&kept.stop()), [1, 1, 10, 7, 1]);
+}
+
+#[tokio::test]
+async fn what_is_stored_of_a_source_is_shown_before_it_enters() {
+    let disk = Disk::default();
+    let running = Running::start(journal(&disk), None);
+    for name in ["one", "two"] {
+        let ix = running.attach(name).await.ix;
+        let number = u32::from(ix.0);
+        running.handle.report(report(ix, 0, whole_session(number, 0))).await.unwrap();
+    }
+    running.stop();
+    let again = Running::start(journal(&disk), None);
+    let shown = again.showing();
+    let attached: Vec<(&str, bool)> = shown.sources.iter().map(|it| (it.name.as_str(), it.attached)).collect();
+    assert_eq!(attached, [("one", true), ("two", false)], "only one of them is still configured");
+    again.stop();
 }
 
 #[tokio::test]

@@ -247,4 +247,7 @@ async fn retention_leaves_totals_and_gauges_as_they_are() {
     assert_eq!(differences(&bench.snapshot(), &bench.simulator.truth(None), &[]), [""; 0]);
     let refolded = bench.ledger.journal.refold().unwrap();
     assert_eq!(differences(&refolded.state.snapshot(), &bench.simulator.truth(None), &["active"]), [""; 0]);
+    let found = bench.ledger.journal.verify().unwrap();
+    assert!(found.is_good() && found.carried.sessions > 0, "{found:?}");
+    assert!(found.sessions.only_known > 0, "of those that rested nothing is left but that they exist");
 }

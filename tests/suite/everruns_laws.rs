@@ -93,6 +93,7 @@ proptest! {
         folding.play(&lives, &session_by_session(&lives), Manner::Whole);
         prop_assert_eq!(folding.stored(), folding.refolded());
         prop_assert_eq!(folding.sessions(), folding.refolded_sessions());
+        prop_assert_eq!(folding.wrong(), "");
     }
 
     #[test]

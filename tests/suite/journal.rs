@@ -1,5 +1,7 @@
 //! The journal as a file: who may open it, what it does with files that are none of its own, and what retention keeps.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use agent_session_exporter::domain::{DISCOVERED, Event, Fact, Item, Mark, SourceIx, Span, Status, Timestamp};
@@ -14,7 +16,6 @@ use crate::support::lives::at;
 use crate::support::running::{Running, ended, id, page, report, row, sum, whole_session};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const SERIES: TableDefinition<'_, (u8, u32), &[u8]> = TableDefinition::new("series");
 const LOG: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("log");
 
 fn policy() -> LabelPolicy {
@@ -55,6 +56,23 @@ fn numbers(snapshot: &Snapshot) -> Vec<String> {
     numbers
 }
 
+#[test]
+fn folder_and_file_are_made_for_this_user_alone() {
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let put = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = folder.path().join("above/store");
+    drop(Journal::open(&made, policy()).expect("a writable folder"));
+    assert_eq!((mode(&made), mode(&made.join(FILE_NAME))), (0o700, 0o600));
+    assert_eq!(mode(&folder.path().join("above")) & 0o700, 0o700, "what is above is not the store's");
+
+    // A folder that is there is somebody's decision, a file is ours.
+    put(&made, 0o755);
+    put(&made.join(FILE_NAME), 0o644);
+    drop(Journal::open(&made, policy()).expect("a writable folder"));
+    assert_eq!((mode(&made), mode(&made.join(FILE_NAME))), (0o755, 0o600));
+}
+
 fn loaded(folder: &Path) -> State {
     Journal::open_existing(folder, policy()).expect("a journal").load(at(0)).expect("a readable journal")
 }
@@ -73,6 +91,29 @@ fn a_second_exporter_in_the_same_folder_is_refused() {
     assert!(matches!(Journal::open(folder.path(), policy()), Err(JournalError::InUse { .. })));
     drop(first);
     Journal::open(folder.path(), policy()).unwrap();
+}
+
+#[test]
+fn of_many_that_make_a_journal_at_once_one_has_it_and_nothing_else_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let barrier = std::sync::Barrier::new(8);
+    let open = || {
+        barrier.wait();
+        let opened = Journal::open(folder.path(), policy());
+        // Until everybody has tried.
+        barrier.wait();
+        opened.map(|_| ())
+    };
+    let opened: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1, "{opened:?}");
+    for refused in opened.iter().filter(|opened| opened.is_err()) {
+        assert!(matches!(refused, Err(JournalError::InUse { .. })), "{refused:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(Journal::read_only(folder.path(), policy()).unwrap().events().unwrap(), 0);
 }
 
 #[test]
@@ -130,28 +171,6 @@ fn a_journal_that_is_cut_off_is_refused() {
     }
     std::fs::write(&file, &whole).unwrap();
     assert_eq!(loaded(folder.path()).session_counts(SourceIx(0)), (0, 3));
-}
-
-#[test]
-fn a_fold_of_another_version_is_folded_anew() {
-    let folder = tempfile::tempdir().unwrap();
-    let before = numbers(&written(folder.path()));
-    assert!(before.len() > 10, "there is something to compare");
-    // The totals of that version are of no use.
-    let db = Database::open(folder.path().join(FILE_NAME)).unwrap();
-    let transaction = db.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert("fold", 0).unwrap();
-    assert!(transaction.open_table(SERIES).unwrap().len().unwrap() > 10);
-    transaction.open_table(SERIES).unwrap().retain(|_, _| false).unwrap();
-    transaction.commit().unwrap();
-    drop(db);
-    let sort = |mut numbers: Vec<String>| {
-        numbers.sort();
-        numbers
-    };
-    assert_eq!(sort(numbers(&loaded(folder.path()).snapshot())), sort(before.clone()));
-    // It was done for good: the next start reads the totals back.
-    assert_eq!(sort(numbers(&loaded(folder.path()).snapshot())), sort(before));
 }
 
 #[tokio::test]

@@ -78,6 +78,7 @@ proptest! {
         folding.play(&lives, &session_by_session(&lives), Manner::Whole);
         prop_assert_eq!(folding.stored(), folding.refolded());
         prop_assert_eq!(folding.sessions(), folding.refolded_sessions());
+        prop_assert_eq!(folding.wrong(), "");
     }
 
     #[test]
@@ -104,6 +105,7 @@ proptest! {
             }
         }
         prop_assert_eq!(folding.stored(), folding.refolded());
+        prop_assert_eq!(folding.wrong(), "");
     }
 
     #[test]

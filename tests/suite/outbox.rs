@@ -4,137 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 
+use crate::support::deeds::{Name, assert_whole, comparable, differing, distinct, expected, text, told};
 use crate::support::{Behave, Collector, Exporter, Program, simulate_platform, truth};
-
-/// A span's name in its trace.
-type Name = (Vec<u8>, Vec<u8>);
-
-fn name(span: &Span) -> Name {
-    (span.trace_id.clone(), span.span_id.clone())
-}
-
-fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
-    span.attributes.iter().find(|pair| pair.key == key)?.value.as_ref()?.value.as_ref()
-}
-
-fn text<'a>(span: &'a Span, key: &str) -> &'a str {
-    match attribute(span, key) {
-        Some(Value::StringValue(text)) => text,
-        _ => "",
-    }
-}
-
-fn number(span: &Span, key: &str) -> u64 {
-    match attribute(span, key) {
-        Some(Value::IntValue(number)) => u64::try_from(*number).expect("nothing is negative"),
-        _ => 0,
-    }
-}
-
-/// What spans tell of one session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Deeds {
-    turns: BTreeMap<String, u64>,
-    steps: u64,
-    model_calls: u64,
-    tools: u64,
-    input: u64,
-    output: u64,
-}
-
-/// Distinct spans; a span that came again has to be the same.
-fn distinct(spans: &[Span]) -> HashMap<Name, Span> {
-    let mut all: HashMap<Name, Span> = HashMap::new();
-    for span in spans {
-        let before = all.insert(name(span), span.clone());
-        assert!(before.is_none_or(|before| before == *span), "told differently: {span:?}");
-    }
-    all
-}
-
-fn told(spans: &HashMap<Name, Span>) -> BTreeMap<String, Deeds> {
-    let mut told: BTreeMap<String, Deeds> = BTreeMap::new();
-    for span in spans.values() {
-        let deeds = told.entry(text(span, "gen_ai.conversation.id").to_owned()).or_default();
-        let is_cut_off = attribute(span, "agent.cut_off").is_some();
-        match text(span, "gen_ai.operation.name") {
-            "invoke_agent" => *deeds.turns.entry(text(span, "agent.turn.outcome").to_owned()).or_default() += 1,
-            "chat" => {
-                deeds.model_calls += 1;
-                deeds.input += number(span, "gen_ai.usage.input_tokens");
-                deeds.output += number(span, "gen_ai.usage.output_tokens");
-            }
-            "execute_tool" if !is_cut_off => deeds.tools += 1,
-            "" if span.name == "reason" && !is_cut_off => deeds.steps += 1,
-            _ => {}
-        }
-    }
-    told
-}
-
-/// The same from the platform's account.
-fn expected(truth: &serde_json::Value) -> BTreeMap<String, Deeds> {
-    let count = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
-    let sessions = truth["traces"]["sessions"].as_array().expect("few enough to be told one by one");
-    let deeds = |session: &serde_json::Value| {
-        let turns = session["turns_finished"].as_object().expect("by outcome");
-        Deeds {
-            turns: turns.iter().map(|(outcome, turns)| (outcome.clone(), count(turns))).collect(),
-            steps: count(&session["steps"]),
-            model_calls: count(&session["model_calls"]),
-            tools: count(&session["tool_calls_ended"]),
-            input: count(&session["input_tokens"]),
-            output: count(&session["output_tokens"]),
-        }
-    };
-    let told = sessions.iter().map(|session| (session["id"].as_str().expect("an id").to_owned(), deeds(session)));
-    told.filter(|(_, deeds)| *deeds != Deeds::default()).collect()
-}
-
-/// Where the two accounts differ.
-fn differences(told: &BTreeMap<String, Deeds>, expected: &BTreeMap<String, Deeds>) -> Vec<String> {
-    let ids: std::collections::BTreeSet<&String> = told.keys().chain(expected.keys()).collect();
-    let differing = ids.into_iter().filter(|id| told.get(*id) != expected.get(*id));
-    differing.map(|id| format!("{id}: told {:?}, expected {:?}", told.get(id), expected.get(id))).collect()
-}
 
 fn settled(platforms: &[Program]) -> bool {
     platforms.iter().all(|platform| truth(&platform.url)["settled"] == true)
-}
-
-/// Nothing hangs in the air: who has a parent has one that arrived, unless the turn is not over. And what a turn says of
-/// itself is what its parts say.
-fn assert_whole(spans: &HashMap<Name, Span>) {
-    let is_turn = |span: &Span| text(span, "gen_ai.operation.name") == "invoke_agent";
-    let over: HashMap<&[u8], &Span> =
-        spans.values().filter(|span| is_turn(span)).map(|span| (&span.trace_id[..], span)).collect();
-    for span in spans.values().filter(|span| !span.parent_span_id.is_empty()) {
-        if !over.contains_key(&span.trace_id[..]) {
-            continue;
-        }
-        let parent = (span.trace_id.clone(), span.parent_span_id.clone());
-        assert!(
-            spans.contains_key(&parent),
-            "{} of {} hangs in the air",
-            span.name,
-            text(span, "gen_ai.conversation.id")
-        );
-    }
-}
-
-/// H's steps and tokens may be told when a turn is over already, and it tells of no calls of models: there only what its
-/// turns and tools were is compared.
-fn comparable(platform: &str, mut deeds: BTreeMap<String, Deeds>) -> BTreeMap<String, Deeds> {
-    if platform == "hcompany" {
-        for deeds in deeds.values_mut() {
-            *deeds = Deeds { turns: std::mem::take(&mut deeds.turns), tools: deeds.tools, ..Deeds::default() };
-        }
-        deeds.retain(|_, deeds| *deeds != Deeds::default());
-    }
-    deeds
 }
 
 fn watching(platforms: &[(&str, &Program)], collector: &Collector, more: &str) -> Exporter {
@@ -169,7 +45,7 @@ fn until_told(exporter: &Exporter, collector: &Collector, platforms: &[(&str, &P
             wanted.extend(comparable(platform, expected));
             got.extend(comparable(platform, of_it));
         }
-        let differences = differences(&got, &wanted);
+        let differences = differing(&got, &wanted);
         if differences.is_empty() { Ok(()) } else { Err(format!("{differences:#?}")) }
     });
     collector.received(|received| distinct(&received.spans))

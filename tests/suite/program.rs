@@ -72,7 +72,8 @@ fn a_platform_that_is_away_shows_and_comes_back_without_loss() {
     assert!(scraped(&page)["sessions"] > 0, "what is known is still told");
     assert!(get(&format!("{}/-/healthy", exporter.url())).is_some());
     let landing = get(&format!("{}/", exporter.url())).expect("the page answers");
-    assert!(landing.contains("cannot connect") || landing.contains("cut off"), "the page says why");
+    let reasons = ["cannot connect", "connection lost", "cut off"];
+    assert!(reasons.iter().any(|reason| landing.contains(reason)), "the page says why: {landing}");
     gate.open();
     source_is(" 1");
     until_equal(&exporter, &platform.url);
@@ -107,6 +108,24 @@ fn the_demo_runs_with_nothing_configured_and_ends_when_asked() {
     assert!(page.contains("simulated"), "the page says that nothing of it is real");
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is everywhere");
     assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+}
+
+#[test]
+fn a_health_check_asks_the_exporter_and_no_proxy() {
+    let platform = simulate(&["--history=1", "--sessions=0"]);
+    let mut exporter = Exporter::watching(&platform.url);
+    let url = exporter.url().to_owned();
+    let check = |url: &str| {
+        // Nobody listens there.
+        let output = run(&["healthcheck", "--web.url", url], &[("HTTP_PROXY", "http://127.0.0.1:1")]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check(&url), (Some(0), String::new(), String::new()));
+    let (code, said, why) = check(&platform.url);
+    assert!(code == Some(1) && said.is_empty() && why.contains("HTTP 4"), "{code:?} {said} {why}");
+    exporter.stop();
+    let (code, said, why) = check(&url);
+    assert!(code == Some(1) && said.is_empty() && why.contains("cannot connect"), "{code:?} {said} {why}");
 }
 
 #[test]
@@ -246,4 +265,41 @@ fn a_key_of_another_account_is_refused_and_a_new_key_of_the_same_is_not() {
     let (code, said) = once("hk-foreign");
     assert_eq!(code, Some(1));
     assert!(said.contains("another account") && said.contains("--storage.path"), "{said}");
+}
+
+#[test]
+fn a_socket_that_systemd_hands_over_is_served_on() {
+    use std::process::{Command, Stdio};
+    let platform = simulate(&["--history=1", "--sessions=0", "--rate=0.001"]);
+    let folder = Folder::new();
+    let data = folder.join("data");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let program = env!("CARGO_BIN_EXE_agent-session-exporter");
+    // As systemd does it: the socket is descriptor 3, and two variables say so.
+    let hand_over = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null";
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", hand_over, program, "serve", "--web.systemd-socket", "--storage.path", &data])
+        .env_clear()
+        .envs([("HAI_API_KEY", "hk-simulated"), ("HAI_API_BASE_URL", &platform.url)])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("there is a shell");
+    // The socket was there before the exporter, so this waits and needs no second try.
+    let answer = get(&format!("{url}/-/healthy"));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is everywhere");
+    assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+    assert_eq!(answer.as_deref(), Some("healthy\n"));
+
+    for (env, says) in [
+        (&[][..], "handed over no socket"),
+        // Descriptor 3 is not there, or is none that listens.
+        (&[("LISTEN_FDS", "1")], "socket 1 that systemd has handed over cannot be used"),
+    ] {
+        let output = run(&["serve", "--web.systemd-socket", "--storage.path", &data], env);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
 }

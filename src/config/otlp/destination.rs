@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::said::{Said, Variables, read_file, shown};
+use super::said::{Said, Variables};
 use super::text::{self, checked, compression, decoded_pairs, protocol, variable, yes_or_no};
 use super::{OtlpDestination, OtlpProtocol, TIMEOUT};
 use crate::config::base_url::BaseUrl;
 use crate::config::problem::Place;
 use crate::config::reader::{Reader, Setting};
+use crate::config::trust;
 use crate::tls::Trust;
 
 /// `None` where there is no endpoint, or none that can be used: that is noted then.
@@ -28,10 +29,13 @@ pub(super) fn resolve(
             false => format!("{url}{}", variables.path),
         }),
         OtlpProtocol::Grpc => {
-            let insecure = from(variables.insecure, reader, yes_or_no).unwrap_or(false);
+            // What the file says is secured stays so, whatever somebody has put into the environment.
+            let is_variable = matches!(endpoint.place, Place::Outside(_));
+            let insecure = is_variable && from(variables.insecure, reader, yes_or_no).unwrap_or(false);
             over_grpc(&endpoint.value, insecure)
         }
     };
+    let place = endpoint.place.clone();
     let url = match url {
         Ok(url) => Some(url),
         Err(message) => {
@@ -43,6 +47,13 @@ pub(super) fn resolve(
     let headers = signal.headers.as_ref().or(general.headers.as_ref()).cloned();
     let headers = headers.unwrap_or_else(|| headers_from(variables.headers, reader));
     refuse_binary(protocol, &headers, signal, general, variables, reader);
+    if let Some(url) = &url
+        && !headers.is_empty()
+        && BaseUrl::parse(url).is_ok_and(|url| url.is_in_the_clear())
+    {
+        let message = "over http:// headers go to another machine in the clear, write https:// if the collector can";
+        reader.remark(place, message);
+    }
     let timeout = signal.timeout.or(general.timeout);
     let timeout: Option<Duration> = timeout.or_else(|| from(variables.timeout, reader, text::milliseconds));
     let gzip = signal.gzip.or(general.gzip).or_else(|| from(variables.compression, reader, compression));
@@ -130,31 +141,5 @@ fn trust(signal: &Said, general: &Said, variables: Variables, reader: &mut Reade
     let authorities = pick(|said| &said.authorities, variables.authorities, reader);
     let certificate = pick(|said| &said.certificate, variables.certificate, reader);
     let key = pick(|said| &said.key, variables.key, reader);
-    let mut trust = Trust::default();
-    if let Some(file) = authorities
-        && let Some(pem) = read_file(&file, reader)
-    {
-        match trust.clone().only(&pem) {
-            Ok(it) => trust = it,
-            Err(error) => reader.refuse_once(file.place.clone(), format!("{}{error}", shown(&file))),
-        }
-    }
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            let texts = (read_file(&certificate, reader), read_file(&key, reader));
-            if let (Some(chain), Some(secret)) = texts {
-                match trust.clone().identified_by(&chain, &secret) {
-                    Ok(it) => trust = it,
-                    Err(error) => {
-                        let file = if error.is_about_the_key() { key } else { certificate };
-                        reader.refuse_once(file.place.clone(), format!("{}{error}", shown(&file)));
-                    }
-                }
-            }
-        }
-        (None, None) => {}
-        (Some(only), None) => reader.refuse_once(only.place, "a certificate without its private key, give both"),
-        (None, Some(only)) => reader.refuse_once(only.place, "a private key without its certificate, give both"),
-    }
-    trust
+    trust::read(authorities, certificate, key, reader)
 }

@@ -10,7 +10,7 @@ mod text;
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::Place;
 use super::reader::{Reader, Table};
@@ -28,7 +28,7 @@ const OUTBOX_LIMIT: usize = 100_000;
 const BATCH: usize = 512;
 
 /// What is sent where; at least one of the signals is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OtlpConfig {
     /// Numbers.
     pub metrics: Option<OtlpMetrics>,
@@ -55,6 +55,22 @@ pub struct OtlpDestination {
     pub gzip: bool,
     /// How the connection is secured.
     pub trust: Trust,
+}
+
+impl PartialEq for OtlpDestination {
+    fn eq(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field is not forgotten.
+        let Self { url, protocol, headers, timeout, gzip, trust } = self;
+        let exposed = |headers: &[(String, SecretString)]| -> Vec<(String, String)> {
+            headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+        };
+        *url == other.url
+            && *protocol == other.protocol
+            && exposed(headers) == exposed(&other.headers)
+            && *timeout == other.timeout
+            && *gzip == other.gzip
+            && *trust == other.trust
+    }
 }
 
 /// How messages are carried.
@@ -85,7 +101,7 @@ pub enum Histograms {
 }
 
 /// The numbers' way out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OtlpMetrics {
     /// Where to.
     pub destination: OtlpDestination,
@@ -98,7 +114,7 @@ pub struct OtlpMetrics {
 }
 
 /// The spans' way out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OtlpTraces {
     /// Where to.
     pub destination: OtlpDestination,

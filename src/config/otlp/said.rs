@@ -1,6 +1,5 @@
 //! What one place says about a destination: a table of the file, or a set of variables.
 
-use std::path::Path;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -8,7 +7,7 @@ use secrecy::SecretString;
 use super::text::{compression, lines, pairs, protocol, yes_or_no};
 use super::{Histograms, OtlpProtocol, Temporality};
 use crate::config::duration::duration_between;
-use crate::config::problem::{Place, looks_like_a_path};
+use crate::config::problem::Place;
 use crate::config::reader::{Reader, Setting, Table, choice, number_between};
 
 /// One table: that of everything, or that of a signal.
@@ -46,8 +45,10 @@ impl Said {
         self.protocol = table.value("protocol", reader, protocol);
         let place = table.place_of("headers", reader);
         let written = table.list("headers", reader);
+        written.iter().flatten().for_each(|header| reader.holds_secret(header));
         let filed = table.setting("headers_file", reader).and_then(|file| {
-            let text = read_file(&file, reader)?;
+            let text = reader.read_file(&file)?;
+            reader.look_at_secret(&file);
             Some(lines(&file, &text))
         });
         if written.is_some() || filed.is_some() {
@@ -81,23 +82,6 @@ impl Said {
         self.outbox_limit = table.value("outbox_limit", reader, |text| number_between(text, 1000, 10_000_000));
         self.batch = table.value("batch", reader, |text| number_between(text, 1, 8192));
     }
-}
-
-/// A file that a setting names. `None` after a problem.
-pub(super) fn read_file(file: &Setting, reader: &mut Reader<'_>) -> Option<String> {
-    match (reader.files)(Path::new(&file.value)) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            let message = format!("{}cannot read the file: {error}", shown(file));
-            reader.refuse_once(file.place.clone(), message);
-            None
-        }
-    }
-}
-
-/// A path in a message; people do put a secret itself there.
-pub(super) fn shown(file: &Setting) -> String {
-    if file.literal && looks_like_a_path(&file.value) { format!("{}: ", file.value) } else { String::new() }
 }
 
 /// The variables of one signal, each with the one for all signals.

@@ -25,7 +25,11 @@ otlp:
 
 /// Full paths of all accepted keys, `sources[].name` for what is in every source.
 fn accepted() -> BTreeSet<String> {
-    let error = Case::new(NOBODY).error();
+    allowed_in(&Case::new(NOBODY).error())
+}
+
+/// The keys that refusals of the key `nobody` list, with their paths.
+pub(super) fn allowed_in(error: &str) -> BTreeSet<String> {
     let refusals = error.lines().filter(|line| line.contains("unknown key"));
     refusals
         .flat_map(|line| {

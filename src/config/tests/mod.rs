@@ -1,13 +1,17 @@
 //! The configuration from the outside: files in, a [`Config`] or all of its problems out.
 
 mod document;
+mod keys;
 mod otlp;
 mod platforms;
 mod problems;
 mod secrets;
+mod web_file;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -85,8 +89,11 @@ fn key(config: &Config, index: usize) -> &str {
 fn the_example_is_valid_and_says_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/exporter.yaml");
     let env = |name: &str| (name == "HAI_API_KEY").then(|| "hk-1".to_owned());
-    let example = load(Some(&path), &Overrides::default(), &env).expect("the example");
+    let mut example = load(Some(&path), &Overrides::default(), &env).expect("the example");
+    assert_eq!(example.files, BTreeSet::from([path]));
     let mut defaults = Case::new(MINIMAL).with("HAI_API_KEY", "hk-1").config();
+    example.files.clear();
+    defaults.files.clear();
     // The one thing the example changes, so that it has something to show.
     defaults.sources[0].name = "prod-eu".to_owned();
     assert_eq!(format!("{example:#?}"), format!("{defaults:#?}"));
@@ -184,7 +191,9 @@ fn flags_win_over_the_file() {
     case.overrides = Overrides {
         listen_addresses: vec!["127.0.0.1:2".into(), "[::1]:2".into()],
         telemetry_path: Some("/flag".into()),
+        web_config_file: None,
         storage_path: Some("flag".into()),
+        ..Overrides::default()
     };
     let config = case.config();
     let addresses: Vec<String> = config.web.listen_addresses.iter().map(ToString::to_string).collect();

@@ -145,6 +145,12 @@ fn variables_of_metrics_and_of_grpc() {
     assert_eq!(metrics(&config).temporality, Temporality::Delta);
     assert_eq!(metrics(&config).histograms, Histograms::Exponential);
     assert_eq!(metrics(&config).interval, Duration::from_millis(1500));
+    // The file says that it is secured, and a variable that was meant for somebody else does not change that.
+    let file = "otlp: {endpoint: 'collector:4317', protocol: grpc}\n";
+    let insecure = [("OTEL_EXPORTER_OTLP_INSECURE", "true"), ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "true")];
+    let config = case(file, &insecure).config();
+    assert_eq!(metrics(&config).destination.url, "https://collector:4317");
+    assert_eq!(traces(&config).destination.url, "https://collector:4317");
     let low = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "lowmemory"),

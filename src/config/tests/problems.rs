@@ -62,7 +62,9 @@ fn flags_and_variables_are_named() {
     case.overrides = Overrides {
         listen_addresses: vec![":80".into(), "nonsense".into(), "127.0.0.1:80".into()],
         telemetry_path: Some("/".into()),
+        web_config_file: None,
         storage_path: Some("".into()),
+        ..Overrides::default()
     };
     insta::assert_snapshot!(case.error());
 }

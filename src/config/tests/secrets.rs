@@ -129,6 +129,14 @@ fn in_place_of_every_value() {
         ] {
             let separator = if key.ends_with('-') { " " } else { ": " };
             assert_hidden(&with_line(index, &format!("{key}{separator}{value}")));
+            if key == "    api_key" {
+                // None of them is a program, so nothing is run. What looks like a path is repeated, see below.
+                if !value.starts_with('/') {
+                    assert_hidden(&with_line(index, &format!("    api_key_command: {value}")));
+                }
+                assert_hidden(&with_line(index, &format!("    api_key_command: [/bin/echo, {value}]")));
+                assert_hidden(&with_line(index, &format!("    api_key_command: [/bin/cat, {value}, x]")));
+            }
         }
         assert_hidden(&with_line(index, &format!("{key}:{SECRET}")));
         assert_hidden(&with_line(index, &format!("{key} {SECRET}")));

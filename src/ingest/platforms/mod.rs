@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::call::Request;
+use super::inquiry::Inquiry;
 use super::job::Job;
 pub use crate::domain::DISCOVERED;
 use crate::domain::{Capabilities, Due, SessionId, Span, Timestamp};
@@ -146,6 +147,9 @@ pub trait Platform: Send + Sync {
 
     /// Finds out whether the account is the one that these sessions belong to.
     fn recognise(&self, known: &[SessionId]) -> Box<dyn Job>;
+
+    /// Asks for the platform's own word on a session, which is of an agent with this label.
+    fn inquire(&self, id: &SessionId, agent: &str) -> Box<dyn Inquiry>;
 
     /// Questions whose answers tell an operator whether a source will work, and how well.
     fn checks(&self, now: Timestamp) -> Vec<Check>;

@@ -222,6 +222,17 @@ pub static EXPORTER: &[Row] = &[
         &["task"],
         "Tasks of the exporter that ended unexpectedly and were started again",
     ),
+    Row::gauge(
+        "agent_session_exporter_config_last_reload_successful",
+        NONE,
+        "Whether the configuration that was read last is the one that runs: 1, or 0 while an older one goes on",
+    ),
+    Row::gauge(
+        "agent_session_exporter_config_last_reload_success_timestamp_seconds",
+        NONE,
+        "When a configuration was last taken over, at the start too, in seconds since the Unix epoch",
+    )
+    .in_unit(Unit::Seconds),
 ];
 
 /// What the operating system tells of this process, under the names that every exporter uses; Linux only.

@@ -7,8 +7,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 
 use super::Options;
-use super::nanos;
 use super::points::CUMULATIVE;
+use super::{ended, nanos};
 use crate::domain::Timestamp;
 use crate::projection::{Buckets, Distribution, Example, Family, Measure, Native, SCHEMA};
 
@@ -62,7 +62,7 @@ fn explicit(series: Series<'_>, now: Timestamp) -> HistogramDataPoint {
     let (_, counts) = series.family.values(series.index).split_last().expect("a histogram has numbers");
     HistogramDataPoint {
         start_time_unix_nano: series.began(),
-        time_unix_nano: nanos(now),
+        time_unix_nano: ended(series.began(), now),
         count: series.family.observations(series.index),
         sum: series.sum(),
         bucket_counts: counts.to_vec(),
@@ -77,7 +77,7 @@ fn exponential(series: Series<'_>, now: Timestamp) -> ExponentialHistogramDataPo
     let native = series.distribution().map(Distribution::native);
     ExponentialHistogramDataPoint {
         start_time_unix_nano: series.began(),
-        time_unix_nano: nanos(now),
+        time_unix_nano: ended(series.began(), now),
         count: series.family.observations(series.index),
         sum: series.sum(),
         scale: SCHEMA,

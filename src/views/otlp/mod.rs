@@ -107,6 +107,11 @@ fn nanos(at: Timestamp) -> u64 {
     u64::try_from(at.micros()).unwrap_or(0).saturating_mul(1000).max(1)
 }
 
+/// When a point was, which began then: never before that, as it would seem where our clock was set back meanwhile.
+fn ended(began: u64, now: Timestamp) -> u64 {
+    began.max(nanos(now))
+}
+
 fn attribute(name: &str, value: &str) -> KeyValue {
     let value = AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) };
     KeyValue { key: name.to_owned(), value: Some(value), ..KeyValue::default() }

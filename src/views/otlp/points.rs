@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use prometheus::proto::{MetricFamily, MetricType};
 
 use super::histograms::{self, Series};
-use super::{Options, POINTS, attribute, is_sum, name, nanos, unit};
+use super::{Options, POINTS, attribute, ended, is_sum, name, nanos, unit};
 use crate::domain::Timestamp;
 use crate::projection::{Family, Head, Kind, Snapshot};
 use crate::views::catalog::{self, Row};
@@ -44,10 +44,11 @@ fn histograms(row: &Row, points: Vec<HistogramDataPoint>) -> Option<Metric> {
 }
 
 fn point(attributes: Vec<KeyValue>, value: Value, start: Option<Timestamp>, now: Timestamp) -> NumberDataPoint {
+    let began = start.map_or(0, nanos);
     NumberDataPoint {
         attributes,
-        start_time_unix_nano: start.map_or(0, nanos),
-        time_unix_nano: nanos(now),
+        start_time_unix_nano: began,
+        time_unix_nano: ended(began, now),
         value: Some(value),
         ..NumberDataPoint::default()
     }
@@ -154,7 +155,7 @@ fn instrument(family: &MetricFamily, started: Timestamp, now: Timestamp) -> Opti
                 HistogramDataPoint {
                     attributes: labels(metric),
                     start_time_unix_nano: nanos(started),
-                    time_unix_nano: nanos(now),
+                    time_unix_nano: ended(nanos(started), now),
                     count: histogram.get_sample_count(),
                     sum: Some(histogram.get_sample_sum()),
                     bucket_counts,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry_proto::tonic::metrics::v1::{exemplar, metric::Data};
 
 use super::*;
-use crate::domain::{NameId, SourceIx, SpanId, TraceContext, TraceId};
+use crate::domain::{NameId, SourceIx, Span, SpanId, TraceContext, TraceId};
 use crate::projection::{Exemplar, Families, LabelPolicy, Metric as Folded, Names, SeriesKey, SourceView};
 use crate::views::catalog;
 
@@ -63,6 +63,10 @@ impl World {
     }
 
     fn told(&self, options: Options) -> Vec<Metric> {
+        self.told_at(options, NOW)
+    }
+
+    fn told_at(&self, options: Options, now: Timestamp) -> Vec<Metric> {
         let source =
             SourceView { name: "prod".into(), platform: "everruns".into(), attached: true, ..SourceView::default() };
         let snapshot = Snapshot {
@@ -71,7 +75,7 @@ impl World {
             sources: Arc::new([source]),
             ..Snapshot::default()
         };
-        let messages = metrics(&snapshot, &[], &Sender::default(), options, START, NOW);
+        let messages = metrics(&snapshot, &[], &Sender::default(), options, START, now);
         let scopes = messages.into_iter().flat_map(|it| it.resource_metrics).flat_map(|it| it.scope_metrics);
         scopes.flat_map(|it| it.metrics).collect()
     }
@@ -115,6 +119,24 @@ fn exponential_buckets_where_they_are_asked_for() {
     let [point] = histogram.data_points.as_slice() else { panic!("one series") };
     assert_eq!(point.bucket_counts[..3], [2, 1, 0]);
     assert_eq!(point.exemplars.as_slice(), std::slice::from_ref(found), "the same in both");
+}
+
+#[test]
+fn no_point_was_before_it_began_also_when_our_clock_was_set_back() {
+    let mut world = World::new();
+    world.observe(Folded::TurnDuration, ["completed", ""], 1_000_000, None);
+    let back = START.minus(Span::from_secs(3600));
+    for options in [Options::default(), Options { exponential: true }] {
+        let told = world.told_at(options, back);
+        let (start, end) = match &find(&told, "agent.turn.duration").data {
+            Some(Data::Histogram(it)) => (it.data_points[0].start_time_unix_nano, it.data_points[0].time_unix_nano),
+            Some(Data::ExponentialHistogram(it)) => {
+                (it.data_points[0].start_time_unix_nano, it.data_points[0].time_unix_nano)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((start, end), (nanos(START), nanos(START)));
+    }
 }
 
 #[test]

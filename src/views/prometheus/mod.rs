@@ -61,6 +61,13 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// For a process that starts now with what is restored. What that has was shown before, whatever the clock said when it
+    /// was born.
+    pub fn after_restart(span: Span, restored: &Snapshot, now: Timestamp) -> Self {
+        let born = restored.families.iter().flat_map(|family| family.heads()).map(|head| head.born);
+        Self { span, since: born.max().map_or(now, |newest| newest.max(now)) }
+    }
+
     /// Whether a series born then is still shown as 0.
     fn holds(self, born: Timestamp, now: Timestamp) -> bool {
         born > self.since && now < born.plus(self.span)
@@ -79,6 +86,22 @@ pub struct Exposition {
 struct Memory {
     text: Remembered,
     protobuf: Remembered,
+    time: Passing,
+}
+
+/// A clock that follows another one and is never set back: a series that was shown is not held again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passing {
+    passed: Timestamp,
+    seen: Timestamp,
+}
+
+impl Passing {
+    fn goes_on_to(&mut self, now: Timestamp) -> Timestamp {
+        self.passed = self.passed.plus(now.since(self.seen).unwrap_or(Span::ZERO));
+        self.seen = now;
+        self.passed
+    }
 }
 
 #[derive(Debug)]
@@ -91,7 +114,7 @@ struct Remembered {
 impl Default for Memory {
     fn default() -> Self {
         let fresh = |label| Remembered { labels: LabelCache::new(label), length: 0 };
-        Self { text: fresh(write::label), protobuf: fresh(protobuf::label) }
+        Self { text: fresh(write::label), protobuf: fresh(protobuf::label), time: Passing::default() }
     }
 }
 
@@ -128,6 +151,7 @@ impl Exposition {
     /// nothing else.
     pub fn render(&self, snapshot: &Snapshot, own: &[MetricFamily], format: Format, now: Timestamp) -> Vec<u8> {
         let mut memory = self.memory();
+        let now = memory.time.goes_on_to(now);
         let memory = match format {
             Format::Text | Format::OpenMetrics => &mut memory.text,
             Format::Protobuf => &mut memory.protobuf,

@@ -181,6 +181,47 @@ fn nothing_is_valid_too() {
     assert_eq!(render(&exposition, &Snapshot::default(), Format::OpenMetrics, START), "# EOF\n");
 }
 
+/// What a page says of the steps of this agent.
+fn steps_of(agent: &str, page: &str) -> Option<String> {
+    let name = format!("agent_steps_total{{source=\"prod\",platform=\"hcompany\",agent=\"{agent}\"}} ");
+    page.lines().find_map(|line| Some(line.strip_prefix(&name)?.to_owned()))
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_again() {
+    let mut world = World::new();
+    world.add(Metric::Steps, "shown", &[], 7, after(3600));
+    let exposition = Exposition::new(HOLD);
+    let steps = |agent: &str, world: &World, at: Timestamp| {
+        steps_of(agent, &render(&exposition, &world.snapshot(), Format::Text, at)).expect("it is there")
+    };
+    assert_eq!(steps("shown", &world, after(3600)), "0");
+    assert_eq!(steps("shown", &world, after(3631)), "7");
+    // Hardly, so that it would be young again; and by an hour, so that it was born in the future.
+    assert_eq!(steps("shown", &world, after(3621)), "7");
+    assert_eq!(steps("shown", &world, after(31)), "7");
+    // One that is held just then is held on, and no longer than for its time.
+    world.add(Metric::Steps, "held", &[], 1, after(3640));
+    assert_eq!(steps("held", &world, after(41)), "0");
+    assert_eq!(steps("held", &world, after(75)), "1");
+}
+
+#[test]
+fn what_was_shown_before_a_restart_is_not_held_whatever_the_clock_says() {
+    let mut world = World::new();
+    world.add(Metric::Steps, "shown", &[], 7, after(3600));
+    let restored = world.snapshot();
+    // The clock was an hour ahead, and is right again.
+    let exposition = Exposition::new(Hold::after_restart(HOLD.span, &restored, after(60)));
+    for at in [60, 3599, 3601, 3629] {
+        let page = render(&exposition, &restored, Format::Text, after(at));
+        assert_eq!(steps_of("shown", &page).as_deref(), Some("7"), "{at} s later");
+    }
+    world.add(Metric::Steps, "new", &[], 1, after(3700));
+    let page = render(&exposition, &world.snapshot(), Format::Text, after(3701));
+    assert_eq!(steps_of("new", &page).as_deref(), Some("0"));
+}
+
 #[test]
 fn overflow_is_told() {
     let mut world = World::new();

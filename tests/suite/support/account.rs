@@ -251,3 +251,17 @@ pub fn compare(told: &Told, truth: &Value, aside: &[&str]) -> Vec<String> {
         })
         .collect()
 }
+
+/// Every stored number that is not zero.
+pub fn totals(snapshot: &Snapshot) -> BTreeMap<String, Vec<u64>> {
+    let mut totals = BTreeMap::new();
+    for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
+        let family = snapshot.family(metric).expect("every metric has a family");
+        for (index, head) in family.heads().iter().enumerate() {
+            if family.values(index).iter().any(|value| *value > 0) {
+                totals.insert(format!("{metric:?} {:?}", head.key), family.values(index).to_vec());
+            }
+        }
+    }
+    totals
+}

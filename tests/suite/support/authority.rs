@@ -28,10 +28,34 @@ impl Authority {
 
     /// A certificate for this name and its key.
     pub fn issue(&self, name: &str) -> (String, String) {
+        self.issue_with(name, |_| {})
+    }
+
+    /// The same, with something peculiar about it.
+    pub fn issue_with(&self, name: &str, make: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        make(&mut params);
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A server that is `localhost` and lets everybody in.
+    pub fn open_server(&self) -> rustls::ServerConfig {
+        let (certificate, key) = self.issue("localhost");
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+        rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("they belong together")
+    }
+
+    /// One that has ended to be valid.
+    pub fn issue_expired(&self, name: &str) -> (String, String) {
+        self.issue_with(name, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))
     }
 
     /// A server that is `localhost` and wants clients to show a certificate of this authority.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent_session_exporter::audit::{Audit, Extent, Watched, audit};
 use agent_session_exporter::domain::{Clock, Receipt, Report, SessionNo, SourceIx, Span, Timestamp};
+use agent_session_exporter::ingest::access::Access;
 use agent_session_exporter::ingest::limiter::{Limiter, Pace};
 use agent_session_exporter::ingest::platforms::{Account, Descriptor, everruns, hcompany};
 use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Pass, Poller, Witness};
@@ -65,7 +67,8 @@ pub fn with_faults(options: SimulateOptions) -> SimulateOptions {
     }
 }
 
-struct IntoSimulator<W> {
+/// A way into a simulator without sockets.
+pub struct IntoSimulator<W> {
     simulator: Arc<Simulator<W>>,
     key: String,
     requests: AtomicU64,
@@ -73,6 +76,19 @@ struct IntoSimulator<W> {
     stopwatch: Arc<Stopwatch>,
     /// Until then every request is refused, without a word of when to come back.
     storm_until: AtomicI64,
+}
+
+impl<W: Site> IntoSimulator<W> {
+    pub fn new(simulator: Arc<Simulator<W>>, key: String) -> Self {
+        Self {
+            simulator,
+            key,
+            requests: AtomicU64::new(0),
+            clock: VirtualClock::start(),
+            stopwatch: Arc::default(),
+            storm_until: AtomicI64::new(0),
+        }
+    }
 }
 
 impl<W: Site> Transport for IntoSimulator<W> {
@@ -171,6 +187,7 @@ impl Witness for Noted {
         self.throttled.fetch_add(1, Ordering::Relaxed);
     }
     fn succeeded(&self, _: &'static str, _: Timestamp) {}
+    fn unread(&self, _: &Failure) {}
     fn discovered(&self, outcome: Result<(), &Failure>, _: Timestamp) {
         if outcome.is_err() {
             self.failed_discoveries.fetch_add(1, Ordering::Relaxed);
@@ -240,12 +257,9 @@ impl<W: Site> Bench<W> {
         Self {
             clock,
             transport: Arc::new(IntoSimulator {
-                simulator: Arc::clone(&simulator),
-                key,
-                requests: AtomicU64::new(0),
                 clock,
                 stopwatch: Arc::clone(&stopwatch),
-                storm_until: AtomicI64::new(0),
+                ..IntoSimulator::new(Arc::clone(&simulator), key)
             }),
             stopwatch,
             requests_per_second: 1000.0,
@@ -292,6 +306,16 @@ impl<W: Site> Bench<W> {
         state.update_source(self.source, record);
     }
 
+    /// Goes on with what is on another disk.
+    pub fn go_on_with(&mut self, disk: Disk) {
+        let platter = disk.clone();
+        let journal = Journal::with_backend(move || platter.clone(), policy()).expect("a journal");
+        let state = Mutex::new(State::new(policy(), []));
+        self.ledger = Arc::new(InPlace { state, journal, checks: AtomicBool::new(true) });
+        self.disk = disk;
+        self.restart();
+    }
+
     /// Forgets everything in memory, as a kill does, and reads it back.
     pub fn restart(&mut self) {
         let mut state = self.ledger.journal.load(self.clock.now()).expect("the journal is whole");
@@ -304,24 +328,46 @@ impl<W: Site> Bench<W> {
         self.ledger = Arc::new(InPlace { state: Mutex::new(state), journal, checks: AtomicBool::new(true) });
     }
 
-    fn poller(&self) -> Poller {
+    fn access(&self, per_second: f64) -> Access {
+        Access {
+            transport: Arc::clone(&self.transport) as _,
+            limiter: Limiter::new(per_second),
+            request_timeout: Duration::from_secs(30),
+            clock: Arc::new(self.clock),
+            witness: Arc::clone(&self.witness) as _,
+        }
+    }
+
+    fn account(&self) -> Account {
         let mut account = Account { traces: self.traces, ..Account::new(self.count_from) };
         for setting in self.platform.settings {
             account.settings.insert(setting.key, setting.default.to_owned());
         }
         account.settings.extend(self.settings.iter().cloned());
+        account
+    }
+
+    fn poller(&self) -> Poller {
         Poller {
             source: self.source,
-            platform: (self.platform.connect)(account),
-            transport: Arc::clone(&self.transport) as _,
+            platform: (self.platform.connect)(self.account()),
+            access: self.access(self.requests_per_second),
             ledger: Arc::clone(&self.ledger) as _,
-            witness: Arc::clone(&self.witness) as _,
-            clock: Arc::new(self.clock),
-            limiter: Limiter::new(self.requests_per_second),
-            request_timeout: Duration::from_secs(30),
             recognise: Vec::new(),
             walks: self.ledger.state.lock().expect("no test panics in here").walks(self.source),
         }
+    }
+
+    /// Asks the platform for its word on sessions, so many a second, and compares.
+    pub async fn audit(&self, extent: Extent, per_second: f64) -> Audit {
+        let watched = Watched {
+            ix: self.source,
+            name: "sim".into(),
+            platform: (self.platform.connect)(self.account()),
+            access: self.access(per_second),
+            concurrency: 4,
+        };
+        audit(&self.ledger.journal, watched, extent, policy()).await.expect("a readable journal")
     }
 
     /// Polls for so long, and then stops in the middle of whatever it is doing.

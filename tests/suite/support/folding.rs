@@ -257,6 +257,12 @@ impl Folding {
         numbers(&refolded.state, refolded.state.families(), true)
     }
 
+    /// What `verify` finds to be wrong with the file.
+    pub fn wrong(&self) -> String {
+        let found = self.journal.verify().expect("a readable journal");
+        if found.is_good() { String::new() } else { format!("{:?} {:?}", found.differences, found.faults) }
+    }
+
     pub fn stored(&self) -> Numbers {
         numbers(&self.state, self.state.families(), true)
     }

@@ -106,59 +106,145 @@ pub fn simulate_platform(platform: &str, options: &[&str]) -> Program {
 /// An exporter on a folder of its own, that can be killed and started again.
 pub struct Exporter {
     pub folder: Folder,
-    config: String,
+    pub config: String,
+    flags: Vec<String>,
+    /// The web configuration, if it has one: then it is not for `get` to ask.
+    web: Option<String>,
     log: PathBuf,
     program: Option<Program>,
+    /// What a shell does before it becomes the exporter.
+    prelude: Option<String>,
 }
 
 impl Exporter {
     /// Watching one source with this configuration below `sources:`; started at once.
     pub fn start(source: &str) -> Self {
-        let folder = Folder::new();
+        Self::in_folder(Folder::new(), source, None)
+    }
+
+    /// The same in a folder that has a web configuration of this name.
+    pub fn behind(folder: Folder, web: &str, source: &str) -> Self {
+        let web = folder.join(web);
+        Self::in_folder(folder, source, Some(web))
+    }
+
+    fn in_folder(folder: Folder, source: &str, web: Option<String>) -> Self {
         let config = format!(
             "sources:\n{source}\nstorage: {{ path: {} }}\nweb: {{ listen_address: [\"127.0.0.1:0\"], new_series_hold: 0s }}\n",
             folder.join("data")
         );
         let config = folder.write("exporter.yaml", &config);
         let log = folder.path().join("exporter.log");
-        let mut exporter = Self { folder, config, log, program: None };
+        let mut exporter = Self { folder, config, flags: Vec::new(), web, log, program: None, prelude: None };
         exporter.restart();
         exporter
     }
 
+    /// The same with these flags, from now on.
+    pub fn restart_with(&mut self, flags: &[&str]) {
+        self.stop();
+        self.flags = flags.iter().copied().map(str::to_owned).collect();
+        self.restart();
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.program.as_ref().expect("it is running").child.id()
+    }
+
+    /// What `kill -HUP` does.
+    pub fn hang_up(&self) {
+        let pid = self.program.as_ref().expect("it is running").child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().expect("kill is everywhere").success());
+    }
+
+    /// From now on it is started by a shell that does this first.
+    pub fn after(&mut self, prelude: &str) {
+        self.prelude = Some(prelude.to_owned());
+    }
+
     /// For a simulated platform at `url`.
     pub fn watching(url: &str) -> Self {
-        Self::start(&format!(
-            "  - name: sim\n    platform: hcompany\n    base_url: {url}\n    api_key: hk-simulated\n    poll_interval: 1s\n    \
-             requests_per_second: 500\n    sweep_interval: 60s\n    start: beginning\n"
-        ))
+        Self::start(&source(url))
     }
 
     pub fn restart(&mut self) {
+        self.restart_in(&[]);
+    }
+
+    /// The same with these variables in its environment.
+    pub fn restart_in(&mut self, env: &[(&str, &str)]) {
+        self.spawn(env);
+        self.until_up();
+    }
+
+    /// Starts it, and does not wait until it answers.
+    pub fn spawn(&mut self, env: &[(&str, &str)]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("the folder is ours");
-        let url_file = self.folder.path().join("data/exporter.url");
-        let _ = std::fs::remove_file(&url_file);
-        let child = command(&["serve", "--config.file", &self.config, "--log.level", "trace"])
+        let _ = std::fs::remove_file(self.url_file());
+        let mut args = vec!["serve", "--config.file", &self.config, "--log.level", "trace"];
+        if let Some(web) = &self.web {
+            args.extend(["--web.config.file", web]);
+        }
+        args.extend(self.flags.iter().map(String::as_str));
+        let mut command = match &self.prelude {
+            Some(prelude) => {
+                let mut shell = Command::new("bash");
+                let script = format!("{prelude}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, env!("CARGO_BIN_EXE_agent-session-exporter")]).args(args);
+                shell.env_clear().stdin(Stdio::null());
+                shell
+            }
+            None => command(&args),
+        };
+        let child = command
+            .envs(env.iter().copied())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
             .spawn()
             .expect("the program starts");
-        let mut program = Program { child, url: String::new() };
+        self.program = Some(Program { child, url: String::new() });
+    }
+
+    fn url_file(&self) -> PathBuf {
+        self.folder.path().join("data/exporter.url")
+    }
+
+    /// Waits until it answers.
+    pub fn until_up(&mut self) {
+        let url_file = self.url_file();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
+            let program = self.program.as_mut().expect("it was started");
             if let Ok(url) = std::fs::read_to_string(&url_file)
-                && get(&format!("{url}/-/healthy")).is_some()
+                && (self.web.is_some() || get(&format!("{url}/-/healthy")).is_some())
             {
                 program.url = url;
-                self.program = Some(program);
                 return;
             }
-            if let Some(status) = program.child.try_wait().expect("it is our child") {
-                panic!("the exporter ended with {status}: {}", self.log());
-            }
+            self.still_runs();
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the exporter does not answer: {}", self.log());
+    }
+
+    /// Starts it and ends it without a word as soon as its log says so.
+    pub fn kill_when(&mut self, log_says: impl Fn(&str) -> bool) {
+        self.spawn(&[]);
+        let deadline = Instant::now() + PATIENCE;
+        while !log_says(&self.log()) {
+            self.still_runs();
+            assert!(Instant::now() < deadline, "the exporter does not say so: {}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.kill();
+    }
+
+    fn still_runs(&mut self) {
+        let program = self.program.as_mut().expect("it was started");
+        if let Some(status) = program.child.try_wait().expect("it is our child") {
+            panic!("the exporter ended with {status}: {}", self.log());
+        }
     }
 
     pub fn kill(&mut self) {
@@ -182,6 +268,21 @@ impl Exporter {
         get(&format!("{}/metrics", self.url())).expect("metrics always answer")
     }
 
+    /// Looks into its log again and again until this stands there so often.
+    pub fn log_until(&self, text: &str, times: usize) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            let found = log.matches(text).count();
+            assert!(found <= times, "{text:?} stands there {found} times: {log}");
+            if found == times {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "{text:?} stands there {found} times: {log}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Asks again and again until `wanted` is satisfied with the metrics.
     pub fn metrics_until(&self, wanted: impl Fn(&str) -> Result<(), String>) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -194,6 +295,14 @@ impl Exporter {
             }
         }
     }
+}
+
+/// The entry for a simulated platform at `url`.
+pub fn source(url: &str) -> String {
+    format!(
+        "  - name: sim\n    platform: hcompany\n    base_url: {url}\n    api_key: hk-simulated\n    poll_interval: 1s\n    \
+         requests_per_second: 500\n    sweep_interval: 60s\n    start: beginning\n"
+    )
 }
 
 /// The simulator's account.

@@ -61,7 +61,7 @@ pub struct Running {
     shown: Arc<ArcSwap<Snapshot>>,
     pub clock: SetClock,
     pub seen: Seen,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Result<(), JournalError>>,
 }
 
 impl Running {
@@ -69,9 +69,10 @@ impl Running {
         let (clock, seen) = (SetClock::default(), Seen::default());
         clock.set(at(0));
         let observer = Box::new(seen.clone());
-        let (engine, handle, shown) =
+        let (mut engine, handle, shown) =
             Engine::open(journal, Arc::new(clock.clone()), observer, Keep { sessions: retention, spans: None })
                 .expect("a readable journal");
+        engine.expect(["one"]);
         let thread = std::thread::spawn(|| engine.run());
         Self { handle, shown, clock, seen, thread }
     }
@@ -99,11 +100,22 @@ impl Running {
         Snapshot::clone(&self.shown.load())
     }
 
+    /// What is shown just now.
+    pub fn showing(&self) -> Snapshot {
+        Snapshot::clone(&self.shown.load())
+    }
+
     /// Ends the engine and gives what it showed last.
     pub fn stop(self) -> Snapshot {
+        let shown = Arc::clone(&self.shown);
+        self.end().expect("the store is sound");
+        Snapshot::clone(&shown.load())
+    }
+
+    /// Ends the engine and tells how it did.
+    pub fn end(self) -> Result<(), JournalError> {
         drop(self.handle);
-        self.thread.join().expect("the engine never panics");
-        Snapshot::clone(&self.shown.load())
+        self.thread.join().expect("the engine never panics")
     }
 }
 

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::events::{self, Placed, all_tokens};
 use super::wire;
-use crate::domain::{COPIED_UNTIL_BORN, Mark, Row, SessionId, Sighting, Status, Timestamp, Watch};
+use crate::domain::{COPIED_UNTIL_BORN, Mark, NanoUsd, Row, SessionId, Sighting, Status, Timestamp, Usage, Watch};
 
 /// A body that is not what its endpoint documents; holds nothing of it.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -83,8 +83,22 @@ pub fn events(body: &Bytes, received_at: Timestamp) -> Result<(Vec<Placed>, usiz
     Ok(events::decode(&page.data, received_at))
 }
 
+/// Reads a session on its own: its row, and what it used by kind.
+pub fn session(body: &Bytes) -> Result<(Listed, Option<Usage>), DecodeError> {
+    const WHAT: &str = "not a session";
+    let session: wire::Session<'_> = json(body, WHAT)?;
+    let usage = session.usage.map(|sum| {
+        let cost = sum.effective_cost_usd.and_then(NanoUsd::from_usd);
+        Usage { cost, ..events::used(sum).0 }
+    });
+    Ok((listed_session(session).ok_or(DecodeError(WHAT))?, usage))
+}
+
 fn listed(raw: &RawValue) -> Option<Listed> {
-    let session: wire::Session<'_> = serde_json::from_str(raw.get()).ok()?;
+    listed_session(serde_json::from_str(raw.get()).ok()?)
+}
+
+fn listed_session(session: wire::Session<'_>) -> Option<Listed> {
     let created_at = Timestamp::parse(&session.created_at.0).ok()?;
     let updated_at = session.updated_at.as_ref().and_then(|text| Timestamp::parse(&text.0).ok());
     let status = status(&session.status.0);

@@ -266,7 +266,7 @@ fn failure(success: Option<bool>) -> Option<SmolStr> {
 }
 
 /// The four kinds do not overlap on this platform; under our convention the prompt contains what was cached.
-fn used(usage: Usage) -> (Used, bool) {
+pub(super) fn used(usage: Usage) -> (Used, bool) {
     let (cached, cache_write) = (usage.cache_read_tokens.unwrap_or(0), usage.cache_creation_tokens.unwrap_or(0));
     let tokens = Tokens {
         input: usage.input_tokens.saturating_add(cached).saturating_add(cache_write),

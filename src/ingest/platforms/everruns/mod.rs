@@ -5,6 +5,7 @@ mod check;
 mod decode;
 mod discover;
 mod events;
+mod inquire;
 mod names;
 mod read;
 mod recognise;
@@ -16,12 +17,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list, stats};
+pub use decode::{AgentPage, DecodeError, ListPage, Listed, agents, events, list, session, stats};
 pub use events::Placed;
 
 use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked};
 use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnNames, TurnOutcome};
-use crate::ingest::Job;
+use crate::ingest::{Inquiry, Job};
 use route::Route;
 use smol_str::SmolStr;
 use walk::Cut;
@@ -112,7 +113,12 @@ struct Learnt {
     rolling: AtomicU64,
     /// Where the first walk over everything was broken off, because there was more to read than is good.
     cut: Mutex<Option<Cut>>,
+    /// The positions at which the readings of sessions broke off for want of a whole answer.
+    broke_off: Mutex<HashMap<SessionId, u64>>,
 }
+
+/// So many are remembered: with more it is the platform that breaks off, and not any one page.
+const MOST_BROKEN_OFF: usize = 1000;
 
 impl Default for Learnt {
     fn default() -> Self {
@@ -126,6 +132,7 @@ impl Default for Learnt {
             homes: Mutex::default(),
             rolling: AtomicU64::new(0),
             cut: Mutex::default(),
+            broke_off: Mutex::default(),
         }
     }
 }
@@ -201,6 +208,19 @@ impl Learnt {
         self.paging.store(paging as u8, Ordering::Relaxed);
     }
 
+    /// Whether the reading of a session broke off at this position before, and has now done so again.
+    fn breaks_off_again(&self, id: &SessionId, cursor: u64) -> bool {
+        let mut broke_off = locked(&self.broke_off);
+        if broke_off.len() >= MOST_BROKEN_OFF {
+            broke_off.clear();
+        }
+        broke_off.insert(id.clone(), cursor) == Some(cursor)
+    }
+
+    fn went_on(&self, id: &SessionId) {
+        locked(&self.broke_off).remove(id);
+    }
+
     fn events_limit(&self) -> u32 {
         self.events_limit.load(Ordering::Relaxed)
     }
@@ -252,6 +272,11 @@ impl Platform for Everruns {
 
     fn recognise(&self, known: &[SessionId]) -> Box<dyn Job> {
         Box::new(recognise::Recognise::new(&self.account, Arc::clone(&self.learnt), known))
+    }
+
+    fn inquire(&self, id: &SessionId, agent: &str) -> Box<dyn Inquiry> {
+        let without_cost = self.account.setting(GENERATIONS) == SKIP;
+        Box::new(inquire::Inquire::new(&self.account, Arc::clone(&self.learnt), id, agent, without_cost))
     }
 
     fn checks(&self, _now: Timestamp) -> Vec<Check> {

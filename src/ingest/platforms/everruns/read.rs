@@ -49,6 +49,8 @@ struct Page {
     bytes: u64,
     /// The platform's time, as near as can be told.
     now: Timestamp,
+    /// How long it took to arrive: it may show what there was so long before.
+    took: Span,
     /// Nothing follows it.
     is_end: bool,
 }
@@ -166,7 +168,8 @@ impl Read {
                     }
                     let bytes = response.body.len() as u64;
                     let now = response.date.unwrap_or(response.received_at);
-                    self.events(Page { events, bytes, now, is_end: false })
+                    let took = response.received_at.since(response.asked_at).unwrap_or(Span::ZERO);
+                    self.events(Page { events, bytes, now, took, is_end: false })
                 }
                 Err(error) => Output::Again(error.0),
             },
@@ -207,10 +210,11 @@ impl Read {
                         self.asked = Asked::Otherwise { first, limit: if limit == 1 { 2 } else { 1 } };
                         self.fetch()
                     }
-                    // From the beginning every server gives the same: only what comes next shows what kind it is.
+                    // From the beginning every server gives the same: only what comes next shows what kind it is. Another
+                    // reader may have found out meanwhile that the limit means nothing here.
                     _ => {
-                        let is_known = self.learnt.paging() != Paging::Unknown;
-                        self.take_in(Page { is_end: first.is_none() || (!is_full && is_known), ..page })
+                        let heeds_limits = matches!(self.learnt.paging(), Paging::BySequence | Paging::Forward);
+                        self.take_in(Page { is_end: first.is_none() || (!is_full && heeds_limits), ..page })
                     }
                 }
             }
@@ -279,7 +283,7 @@ impl Read {
 
     /// Takes in what a page has past the cursor.
     fn take_in(&mut self, page: Page) -> Output {
-        let Page { events, bytes, now, is_end } = page;
+        let Page { events, bytes, now, took, is_end } = page;
         let knows_last = events.first().is_some_and(|placed| placed.position < self.cursor);
         let last = events.last().map(|placed| (placed.position + 1, placed.id.clone()));
         let news: Vec<Placed> = events.into_iter().filter(|placed| placed.position >= self.cursor).collect();
@@ -297,7 +301,7 @@ impl Read {
                 _ => self.ask(),
             };
         };
-        if first.position > self.cursor && !is_unsettled(first, now) {
+        if first.position > self.cursor && !is_unsettled(first, now, took) {
             let (first, at) = (first.position, first.event.at);
             if self.cursor == 0 {
                 if !is_beginning(&news[0]) {
@@ -320,7 +324,7 @@ impl Read {
         for placed in news {
             let missing = placed.position - self.cursor;
             if missing > 0 {
-                if is_unsettled(&placed, now) {
+                if is_unsettled(&placed, now, took) {
                     is_waiting = true;
                     break;
                 }
@@ -334,6 +338,7 @@ impl Read {
         }
         self.gave_up = false;
         self.spare_generation = false;
+        self.learnt.went_on(&self.id);
         self.grow(bytes, page.len());
         let mut items = Vec::new();
         if !page.is_empty() {
@@ -407,6 +412,11 @@ impl Read {
                 self.learnt.set_events_limit(self.limit);
                 self.ask()
             }
+            // What else can be done costs something. Answers may break off by chance; at the same place in a
+            // second reading it is no chance.
+            _ if !matches!(failure, Failure::TooLarge(_)) && !self.learnt.breaks_off_again(&self.id, self.cursor) => {
+                Output::Done(Finish::Failed(failure))
+            }
             Asked::Otherwise { limit: 2, .. } => {
                 // Two are too many: what a limit takes shows without one, too.
                 self.held = None;
@@ -441,10 +451,15 @@ impl Read {
     }
 }
 
-/// Whether it is so young that one with a lower number may still become visible. One without a time says nothing.
-fn is_unsettled(placed: &Placed, now: Timestamp) -> bool {
-    let age = now.since(placed.event.at).or_else(|| placed.event.at.since(now));
-    placed.is_timed && age.is_some_and(|age| age < UNSETTLED)
+/// Whether it was so young when it was shown that one with a lower number could still become visible. One without a time
+/// says nothing, nor does one from a future that no difference of clocks explains.
+fn is_unsettled(placed: &Placed, now: Timestamp, took: Span) -> bool {
+    let at = placed.event.at;
+    let is_young = match now.since(at) {
+        Some(age) => age.micros() < UNSETTLED.micros().saturating_add(took.micros()),
+        None => at.since(now).is_some_and(|ahead| ahead < UNSETTLED),
+    };
+    placed.is_timed && is_young
 }
 
 /// Whether a stream can begin so: with what begins every session, and hardly a number missing before it.

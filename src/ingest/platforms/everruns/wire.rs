@@ -74,6 +74,9 @@ pub(super) struct Usage {
     pub actual_cost_usd: Option<f64>,
     #[serde(default)]
     pub estimated_cost_usd: Option<f64>,
+    /// Only of sums: that of each call's actual cost, or estimate where there is none.
+    #[serde(default)]
+    pub effective_cost_usd: Option<f64>,
 }
 
 /// Where an event stands in its session's stream; read first, so that one that makes no other sense keeps its place.

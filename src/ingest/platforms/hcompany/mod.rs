@@ -5,6 +5,7 @@ mod check;
 mod decode;
 mod discover;
 mod events;
+mod inquire;
 mod limits;
 mod read;
 mod recognise;
@@ -20,7 +21,7 @@ pub use decode::{
 
 use super::{Account, Check, Descriptor, Platform, Setting, SettingKind, Walked, push_segment};
 use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnOutcome};
-use crate::ingest::{Job, Request};
+use crate::ingest::{Inquiry, Job, Request};
 
 /// The value of `platform` in the configuration and of the label.
 const NAME: &str = "hcompany";
@@ -152,6 +153,10 @@ impl Platform for HCompany {
 
     fn recognise(&self, known: &[SessionId]) -> Box<dyn Job> {
         Box::new(recognise::Recognise::new(known))
+    }
+
+    fn inquire(&self, id: &SessionId, _agent: &str) -> Box<dyn Inquiry> {
+        Box::new(inquire::Inquire::new(id))
     }
 
     fn checks(&self, now: Timestamp) -> Vec<Check> {

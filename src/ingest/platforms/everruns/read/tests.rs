@@ -146,6 +146,43 @@ fn that_numbers_are_ignored_is_found_out() {
 }
 
 #[test]
+fn what_another_reader_finds_out_meanwhile_is_not_taken_for_an_end() {
+    let mut reading = reading(0);
+    assert_eq!(reading.begin(), "after_sequence=0&limit=1000");
+    // This server ignores numbers and gives seven events at a time; another session's second page has just shown that.
+    reading.learnt.set_paging(Paging::ById);
+    assert_eq!(reading.answer(200, old(1..=7)), "since_id=e7");
+    assert_eq!(reading.answer(200, old(8..=9)), "since_id=e9");
+    assert_eq!(reading.answer(200, old([])), "well");
+    assert_eq!(reading.told(), "0, 1, 2, 3, 4, 5, 6, 7, 8, end");
+}
+
+#[test]
+fn an_answer_that_breaks_off_by_chance_costs_nothing() {
+    let due = Due { bookmark: Some("e5".into()), ..Due::new(SessionId::new("s"), 5) };
+    let mut first = reading_with(due.clone(), false);
+    first.learnt.set_paging(Paging::ById);
+    let again = |learnt: &Arc<Learnt>| Reading {
+        job: Read::new(&due, Arc::clone(learnt), false),
+        learnt: Arc::clone(learnt),
+        committed: Vec::new(),
+    };
+    let cut = || Input::Failed(Failure::Transport(CUT));
+    assert_eq!(first.begin(), "since_id=e5");
+    assert_eq!(first.go(cut()), format!("Done(Failed(Transport({CUT:?})))"));
+    // It was read on after that: what breaks off next is another chance.
+    let mut second = again(&first.learnt);
+    second.begin();
+    assert_eq!(second.answer(200, old(6..=9)), "since_id=e9");
+    let mut third = again(&first.learnt);
+    third.begin();
+    assert_eq!(third.go(cut()), format!("Done(Failed(Transport({CUT:?})))"));
+    let mut fourth = again(&first.learnt);
+    fourth.begin();
+    assert_eq!(fourth.go(cut()), "since_id=e5&exclude=llm.generation", "twice at the same place");
+}
+
+#[test]
 fn a_server_that_refuses_numbers_is_asked_by_id() {
     let mut reading = reading(0);
     reading.begin();
@@ -198,6 +235,18 @@ fn a_gap_before_a_young_event_is_waited_for() {
     reading.begin();
     assert_eq!(reading.answer(200, page(&[(1, OLD), (2, OLD), (4, YOUNG)])), "well");
     assert_eq!(reading.told(), "0, 1", "and it is not said that this was the end");
+}
+
+#[test]
+fn a_page_that_took_long_may_show_what_there_was_when_it_was_asked_for() {
+    let mut reading = reading(0);
+    reading.learnt.set_paging(Paging::Forward);
+    reading.begin();
+    let body = page(&[(1, OLD), (2, OLD), (4, "2026-11-22T05:59:50Z"), (6, "2026-11-22T06:00:02Z")]);
+    let asked_at = NOW.minus(Span::from_secs(9));
+    let response = Response { status: 200, etag: None, body: body.into(), asked_at, received_at: NOW, date: Some(NOW) };
+    assert_eq!(reading.go(Input::Response(response)), "well");
+    assert_eq!(reading.told(), "0, 1", "it was a second old then");
 }
 
 #[test]

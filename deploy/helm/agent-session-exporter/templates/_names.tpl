@@ -1,0 +1,22 @@
+{{/* Names and labels that all objects share. */}}
+
+{{- define "exporter.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "exporter.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "exporter.labels" -}}
+{{ include "exporter.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "exporter.keys" -}}
+{{- if and .Values.keys.secret .Values.keys.values }}{{ fail "keys.secret and keys.values: give one of the two" }}{{ end }}
+{{- if .Values.keys.secret }}{{ .Values.keys.secret }}{{ else if .Values.keys.values }}{{ include "exporter.name" . }}-keys{{ end }}
+{{- end }}

@@ -1,0 +1,4 @@
+//! A configuration of arbitrary text. What must hold stands in `fuzz/src/configuration.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| agent_session_exporter_fuzz::configuration::run(data));
