@@ -11,7 +11,7 @@ use tracing::field::Empty;
 
 use super::budget::Grant;
 use super::lanes::Lane;
-use super::limiter::{Limiter, Pace, Place};
+use super::limiter::{Limiter, Pace, Place, Refusal};
 use super::poller::Witness;
 use super::transport::{Answer, Transport, TransportError};
 use super::{CUT, Failure, Request, Response, TIMED_OUT};
@@ -50,6 +50,10 @@ impl Access {
     ) -> Result<Response, Failure> {
         loop {
             *attempts += 1;
+            if self.limiter.is_left_alone(request.endpoint) {
+                // What only this job asks for must not hold up the others. It is tried again later.
+                return Err(Failure::Throttled);
+            }
             let grant = place.take().unwrap_or_else(|| self.limiter.enter(lane)).wait().await;
             let asked_at = self.clock.now();
             let began = Instant::now();
@@ -71,7 +75,7 @@ impl Access {
                     let code = answer.status.to_string();
                     self.witness.requested(request.endpoint, &code, began.elapsed(), bytes);
                     self.note_skew(&answer, asked_at, received_at);
-                    self.judge_pace(grant, &answer);
+                    self.judge_pace(grant, request.endpoint, &answer);
                     match judge(request, answer.status) {
                         None => {
                             let Answer { status, etag, body, date, .. } = answer;
@@ -118,22 +122,31 @@ impl Access {
     }
 
     /// What an answer says of how fast the platform may be asked.
-    fn judge_pace(&self, grant: Grant, answer: &Answer) {
+    fn judge_pace(&self, grant: Grant, endpoint: &'static str, answer: &Answer) {
         match answer.status {
             429 => {
                 self.witness.throttled();
-                if self.limiter.refused(grant, answer.retry_after) {
-                    let Pace { per_second, paused_for } = self.limiter.pace();
-                    tracing::info!(
-                        per_second,
-                        ?paused_for,
-                        "the platform takes fewer requests: it is asked more slowly"
-                    );
+                match self.limiter.refused(grant, endpoint, answer.retry_after) {
+                    Refusal::TooFast => {
+                        let Pace { per_second, paused_for } = self.limiter.pace();
+                        tracing::info!(
+                            per_second,
+                            ?paused_for,
+                            "the platform takes fewer requests: it is asked more slowly"
+                        );
+                    }
+                    Refusal::OfItsKind => {
+                        tracing::warn!(
+                            endpoint,
+                            "the platform refuses these calls whatever the pace: they are left alone"
+                        );
+                    }
+                    Refusal::TooSoon => {}
                 }
             }
             // A server in trouble says nothing of what it would take otherwise.
             500.. => return,
-            _ => self.limiter.answered(grant),
+            _ => self.limiter.answered(grant, endpoint),
         }
         self.witness.paced(self.limiter.pace(), self.clock.now());
     }

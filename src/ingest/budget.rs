@@ -16,7 +16,7 @@ use super::schedule::Tick;
 /// What is left of a pace that was too fast; as in RFC 9438.
 const FALL: f64 = 0.7;
 /// The lowest pace is this part of what was configured: below it the pauses that the platform asks for do the rest.
-const LOWEST: f64 = 1.0 / 20.0;
+const LOWEST: f64 = 1.0 / 10.0;
 /// But not lower than one request in ten seconds: nothing could be found out by so few.
 const SLOWEST: f64 = 0.1;
 /// Without a word from the platform the first pause is so long, and each further one twice as long.
@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The longest pause that is made because it is asked for. After it one request shows whether it was meant so.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 /// The pace that was too fast is tried again after this at the earliest, ...
-const SHORTEST_CALM: Duration = Duration::from_secs(120);
+const SHORTEST_CALM: Duration = Duration::from_secs(60);
 /// ... after so many times the pause that it had cost, so that pauses take but a small part of the time, ...
 const CALM_PER_PAUSE: u32 = 8;
 /// ... and after this at the latest.

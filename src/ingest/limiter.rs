@@ -8,6 +8,7 @@ use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep_until};
 
 use super::budget::{Budget, Grant};
+use super::endpoints::Endpoints;
 use super::lanes::{Lane, Lanes, Ticket};
 
 /// The budget of one source. Clones share it.
@@ -28,6 +29,18 @@ struct Shared {
 struct State {
     budget: Budget,
     lanes: Lanes,
+    endpoints: Endpoints,
+}
+
+/// What a refusal is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The pace is too fast, and lower from now on.
+    TooFast,
+    /// The pause was too short, or it is the same refusal as another request had that was under way.
+    TooSoon,
+    /// Only this kind of calls is refused, whatever the pace. It is left alone for a while.
+    OfItsKind,
 }
 
 /// How fast a source is asked.
@@ -51,7 +64,11 @@ pub struct Place {
 impl Limiter {
     /// A budget of `per_second` requests, of which one second's worth may be used at once.
     pub fn new(per_second: f64) -> Self {
-        let state = Mutex::new(State { budget: Budget::new(per_second), lanes: Lanes::default() });
+        let state = Mutex::new(State {
+            budget: Budget::new(per_second),
+            lanes: Lanes::default(),
+            endpoints: Endpoints::default(),
+        });
         Self { shared: Arc::new(Shared { began: Instant::now(), state, changed: Notify::new() }) }
     }
 
@@ -72,16 +89,27 @@ impl Limiter {
         self.shared.changed.notified()
     }
 
+    /// Whether nothing of this kind of calls is to be sent now: it is refused whatever the pace.
+    pub fn is_left_alone(&self, endpoint: &'static str) -> bool {
+        let now = self.shared.now();
+        self.shared.state().endpoints.is_left_alone(endpoint, now)
+    }
+
     /// A request was answered, and not because there were too many.
-    pub fn answered(&self, grant: Grant) {
-        self.shared.state().budget.answered(grant);
+    pub fn answered(&self, grant: Grant, endpoint: &'static str) {
+        let mut state = self.shared.state();
+        state.budget.answered(grant);
+        state.endpoints.answered(endpoint);
     }
 
     /// A request was refused because there were too many; `asked` is how long the platform wants to be left alone.
-    /// Whether that lowers the pace.
-    pub fn refused(&self, grant: Grant, asked: Option<Duration>) -> bool {
+    pub fn refused(&self, grant: Grant, endpoint: &'static str, asked: Option<Duration>) -> Refusal {
         let now = self.shared.now();
-        self.shared.state().budget.refused(grant, now, asked, fastrand::f64())
+        let mut state = self.shared.state();
+        if state.endpoints.refused(endpoint, now, asked) {
+            return Refusal::OfItsKind;
+        }
+        if state.budget.refused(grant, now, asked, fastrand::f64()) { Refusal::TooFast } else { Refusal::TooSoon }
     }
 
     /// How fast the source is asked now.
@@ -169,7 +197,8 @@ mod tests {
         let limiter = Limiter::new(100.0);
         let waiting = limiter.clone();
         let grant = limiter.enter(Lane::Live).wait().await;
-        limiter.refused(grant, Some(Duration::from_secs(30)));
+        let refusal = limiter.refused(grant, "sessions", Some(Duration::from_secs(30)));
+        assert_eq!(refusal, Refusal::TooSoon, "nothing was ever taken");
         assert!(limiter.pace().paused_for >= Duration::from_secs(30));
         let began = Instant::now();
         let lanes = [Lane::Live, Lane::Discovery];

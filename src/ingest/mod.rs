@@ -12,6 +12,7 @@ pub mod access;
 pub mod backlog;
 pub mod budget;
 mod call;
+pub mod endpoints;
 mod inquiry;
 mod job;
 pub mod lanes;

@@ -49,6 +49,7 @@ struct Measured {
     /// How old the oldest event of an answer was, of sessions that were not of the past; ascending.
     ages: Vec<Duration>,
     asked: Vec<Asked>,
+    from: i64,
     /// How long a session waited at most, by the exporter's own word.
     waited: Duration,
     took: Duration,
@@ -70,7 +71,7 @@ impl Measured {
         });
         let waited = Duration::from_micros(u64::try_from(waited.max().unwrap_or(0)).unwrap_or(0));
         let took = Duration::from_micros(u64::try_from(bench.clock.micros() - from).expect("it began before"));
-        Self { ages, asked, waited, took }
+        Self { ages, asked, from, waited, took }
     }
 
     fn worst(&self) -> Duration {
@@ -229,7 +230,7 @@ fn limited(platform: Platform) -> SimulateOptions {
 
 #[tokio::test(start_paused = true)]
 async fn the_limit_of_a_platform_is_found() {
-    finds_the_limit(hcompany(limited(Platform::HCompany), 2.0), 0.9, 40).await;
+    finds_the_limit(hcompany(limited(Platform::HCompany), 2.0), 0.9, 80).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +249,7 @@ async fn the_limit_of_a_platform_that_counts_by_the_minute_is_found() {
 #[tokio::test(start_paused = true)]
 async fn the_limit_of_a_platform_that_does_not_say_when_to_come_back_is_found() {
     let options = SimulateOptions { fault_429_without_retry_after: true, ..limited(Platform::Everruns) };
-    finds_the_limit(everruns(options, 2.0), 0.85, 40).await;
+    finds_the_limit(everruns(options, 2.0), 0.85, 80).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,6 +268,23 @@ async fn a_storm_of_refusals_ends_by_itself() {
     assert_eq!(paces.last().map(|(_, pace)| pace.per_second), Some(2.0), "the old pace");
     assert_eq!(Measured::since(&bench, calm, calm).refused(), 0);
     tells_the_truth(bench, &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_always_refused_do_not_slow_down_the_others() {
+    let bench = hcompany(crowd(Platform::HCompany, 50), 2.0);
+    bench.refuse_kind("quota_tokens", MINUTE);
+    // The first refusals still lowered the pace.
+    let measured = measured(&bench, 20 * MINUTE, 30 * MINUTE).await;
+    measured.print("quota_tokens always refused");
+    let paces = bench.witness.paces.lock().expect("no test panics in here").clone();
+    let settled = paces.iter().skip_while(|(at, _)| bench.clock.micros_at(*at) < measured.from);
+    assert!(settled.clone().all(|(_, pace)| pace.per_second == 2.0 && pace.paused_for.is_zero()));
+    assert!(settled.count() > 1000, "the others were answered");
+    let bound = bound(50, 2.0, 2.0);
+    assert!(measured.worst() <= bound.max(MINUTE), "{:?}", measured.worst());
+    // Once in five minutes it is looked whether it still is so.
+    assert!((4..=8).contains(&measured.refused()), "{}", measured.refused());
 }
 
 /// What docs/performance.md says of thousands of sessions, of a long history, and of limits.

@@ -149,7 +149,7 @@ fn the_way_back_is_slow_near_what_was_too_fast_and_ends_where_it_began() {
 
 #[test]
 fn a_pause_that_costs_more_is_risked_less_often() {
-    for (pause, calm) in [(0.0, 120), (1.0, 120), (60.0, 480), (3600.0, 1200)] {
+    for (pause, calm) in [(0.0, 60), (1.0, 60), (60.0, 480), (3600.0, 1200)] {
         let (budget, now) = lowered(Some(seconds(pause)));
         assert_eq!(budget.recovery.map(|it| it.calm), Some(Duration::from_secs(calm)), "{pause} at {now:?}");
     }
@@ -195,7 +195,7 @@ fn it_comes_to_just_below_what_the_platform_takes() {
         let used = f64::from(taken) / (end - begin).as_secs_f64() / per_second;
         let wasted = f64::from(refused) / f64::from(taken + refused);
         assert!(used > 0.75 && used <= 1.0, "{per_second}/{burst}/{pause}: {used:.3} of what is taken");
-        assert!(wasted < 0.005, "{per_second}/{burst}/{pause}: {wasted:.5} refused");
+        assert!(wasted < 0.01, "{per_second}/{burst}/{pause}: {wasted:.5} refused");
     }
 }
 
@@ -277,5 +277,36 @@ proptest! {
         prop_assert!(at <= now.max(budget.paused_until()) + seconds(1.01 / lowest));
         // And the old pace comes back.
         prop_assert_eq!(budget.pace(budget.paused_until().max(now) + 2 * LONGEST_CALM), per_second);
+    }
+}
+
+/// Requests per second that are taken in an hour by a platform that refuses so many by chance, whatever the pace; and how
+/// long after the last refusal the old pace is back.
+fn by_chance(share: f64) -> (f64, Duration) {
+    let mut budget = Budget::new(10.0);
+    let mut dice = fastrand::Rng::with_seed(7);
+    let (mut now, mut taken, mut last) = (START, 0, START);
+    while now < seconds(3600.0) {
+        let (grant, at) = next(&mut budget, now);
+        now = at;
+        if dice.f64() < share {
+            budget.refused(grant, now, Some(seconds(2.0)), 0.5);
+            last = now;
+        } else {
+            budget.answered(grant);
+            taken += 1;
+        }
+    }
+    let back = (0..).map(|second| last + seconds(f64::from(second))).find(|at| budget.pace(*at) >= 10.0);
+    (f64::from(taken) / 3600.0, back.expect("it comes back") - last)
+}
+
+/// A refusal by chance cannot be told from one for the pace. What it costs is bounded, and soon forgotten.
+#[test]
+fn refusals_that_no_pace_could_prevent_cost_most_of_it_and_not_for_long() {
+    for (share, at_least) in [(0.001, 8.0), (0.01, 2.5), (0.05, 0.9), (0.2, 0.5)] {
+        let (taken, back) = by_chance(share);
+        assert!(taken >= at_least, "{share}: {taken:.2} of 10 requests a second");
+        assert!(back <= 2 * SHORTEST_CALM + seconds(4.0), "{share}: {back:?}");
     }
 }

@@ -39,7 +39,11 @@ impl VirtualClock {
     }
 
     pub fn micros(self) -> i64 {
-        START + i64::try_from(self.began.elapsed().as_micros()).expect("a test is short")
+        self.micros_at(Instant::now())
+    }
+
+    pub fn micros_at(self, at: Instant) -> i64 {
+        START + i64::try_from((at - self.began).as_micros()).expect("a test is short")
     }
 }
 
@@ -76,6 +80,8 @@ pub struct IntoSimulator<W> {
     stopwatch: Arc<Stopwatch>,
     /// Until then every request is refused, without a word of when to come back.
     storm_until: AtomicI64,
+    /// Calls of this kind are always refused, with that Retry-After.
+    refused_kind: Mutex<Option<(&'static str, Duration)>>,
 }
 
 impl<W: Site> IntoSimulator<W> {
@@ -87,6 +93,7 @@ impl<W: Site> IntoSimulator<W> {
             clock: VirtualClock::start(),
             stopwatch: Arc::default(),
             storm_until: AtomicI64::new(0),
+            refused_kind: Mutex::new(None),
         }
     }
 }
@@ -101,9 +108,12 @@ impl<W: Site> Transport for IntoSimulator<W> {
             }
             let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
             let asked_at = self.clock.micros();
-            if asked_at < self.storm_until.load(Ordering::Relaxed) {
+            let kind = *self.refused_kind.lock().expect("no test panics in here");
+            let asked_for = kind.filter(|(endpoint, _)| *endpoint == request.endpoint).map(|(_, pause)| pause);
+            if asked_for.is_some() || asked_at < self.storm_until.load(Ordering::Relaxed) {
                 self.stopwatch.note(asked_at, asked_at, request, 429, b"");
-                return Ok(Answer { status: 429, retry_after: None, date: None, etag: None, body: Vec::new().into() });
+                let body = Vec::new().into();
+                return Ok(Answer { status: 429, retry_after: asked_for, date: None, etag: None, body });
             }
             let response = self.simulator.answer(&simulator::Request::get(&target, &self.key));
             if let Some(delay) = response.delay {
@@ -402,6 +412,11 @@ impl<W: Site> Bench<W> {
     pub fn refuse_for(&self, how_long: Duration) {
         let micros = i64::try_from(how_long.as_micros()).expect("a test is short");
         self.transport.storm_until.store(self.clock.micros() + micros, Ordering::Relaxed);
+    }
+
+    /// From now on the platform refuses every call of this kind, and asks for that pause.
+    pub fn refuse_kind(&self, endpoint: &'static str, pause: Duration) {
+        *self.transport.refused_kind.lock().expect("no test panics in here") = Some((endpoint, pause));
     }
 
     pub fn requests(&self) -> u64 {
