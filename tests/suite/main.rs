@@ -22,6 +22,7 @@ mod journal;
 mod kills;
 mod kinship;
 mod laws;
+mod limited;
 mod outbox;
 mod outgoing;
 mod pacing;
