@@ -221,6 +221,9 @@ impl fmt::Display for Detail<'_> {
             writeln!(f, "child     {child}")?;
         }
         writeln!(f)?;
+        if self.0.left_out > 0 {
+            writeln!(f, "{:<27}  {} earlier facts are left out", "", self.0.left_out)?;
+        }
         for row in &self.0.timeline {
             writeln!(f, "{:<27}  {}", row.at, table::one_line(&row.what))?;
         }

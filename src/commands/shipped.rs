@@ -19,7 +19,7 @@ macro_rules! runbooks {
 }
 
 /// Under the paths that the alerts name.
-const RUNBOOKS: [(&str, &str); 29] = runbooks![
+const RUNBOOKS: [(&str, &str); 30] = runbooks![
     "AgentCommitsFailing",
     "AgentConfigNotTakenOver",
     "AgentCostOverBudget",
@@ -38,6 +38,7 @@ const RUNBOOKS: [(&str, &str); 29] = runbooks![
     "AgentSessionTimedOut",
     "AgentSessionsFailing",
     "AgentSessionsFailingAllDay",
+    "AgentSessionsUnread",
     "AgentSourceDown",
     "AgentSourceKeyRefused",
     "AgentSourceStale",

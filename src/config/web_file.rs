@@ -18,8 +18,8 @@ use secrecy::SecretString;
 use super::document;
 use super::duration::duration_between;
 use super::load::not_yaml;
-use super::problem::{ConfigError, Problems};
-use super::reader::{Reader, Setting, Table, choice, number_between};
+use super::problem::{ConfigError, Problem, Problems};
+use super::reader::{Looks, Reader, Setting, Table, choice, number_between};
 use crate::domain::Timestamp;
 
 pub use changes::WebConfigFile;
@@ -46,6 +46,8 @@ pub struct WebFile {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How many requests are answered, whoever asks.
     pub rate_limit: Option<RateLimit>,
+    /// What was remarked on while it was read, with its place: files with secrets that everybody may read.
+    pub read_remarks: Vec<Problem>,
 }
 
 /// A bucket of requests.
@@ -60,7 +62,7 @@ pub struct RateLimit {
 impl WebFile {
     /// What can be used and will still not please.
     pub fn remarks(&self, now: Timestamp) -> Vec<String> {
-        let mut remarks = Vec::new();
+        let mut remarks: Vec<String> = self.read_remarks.iter().map(ToString::to_string).collect();
         if self.tls.is_none() && !self.users.is_empty() {
             remarks.push("passwords come in the clear, as there is no tls_server_config".to_owned());
         }
@@ -74,8 +76,12 @@ impl WebFile {
     }
 }
 
-/// Reads the file, and with `files` whatever it names.
-fn read(path: &Path, files: &dyn Fn(&Path) -> io::Result<String>) -> Result<WebFile, ConfigError> {
+/// Reads the file, and with `files` whatever it names; `looks` says who else may read a file.
+pub(super) fn read(
+    path: &Path,
+    files: &dyn Fn(&Path) -> io::Result<String>,
+    looks: Looks<'_>,
+) -> Result<WebFile, ConfigError> {
     let file = path.display().to_string();
     let text = files(path).map_err(|source| ConfigError::Unreadable {
         file: file.clone(),
@@ -83,7 +89,7 @@ fn read(path: &Path, files: &dyn Fn(&Path) -> io::Result<String>) -> Result<WebF
         source,
     })?;
     let document = document::parse(&text).map_err(|error| not_yaml(file, &text, error))?;
-    let mut reader = Reader::alone(path, files);
+    let mut reader = Reader::alone(path, files).reaching(None, looks);
     let mut web = WebFile::default();
     if let Some(mut root) = Table::open(&document, "", &mut reader) {
         let http2 = read_http(&mut root, &mut reader, &mut web.headers);
@@ -103,6 +109,12 @@ fn read(path: &Path, files: &dyn Fn(&Path) -> io::Result<String>) -> Result<WebF
     if !reader.problems.is_empty() {
         return Err(ConfigError::Invalid(Problems::new(reader.problems)));
     }
+    if let Some(place) = reader.literal_secret.take()
+        && let Some(open) = looks(path)
+    {
+        reader.remark(place, open.secret(&reader.file));
+    }
+    web.read_remarks = reader.remarks;
     Ok(web)
 }
 
@@ -148,7 +160,10 @@ fn read_users(table: Table<'_>, reader: &mut Reader<'_>) -> Vec<(String, SecretS
     let mut users = Vec::new();
     for (name, hash) in table.settings(reader) {
         match check_user(name, &hash) {
-            Ok(cost) => users.push((name.to_owned(), SecretString::from(hash.value), cost)),
+            Ok(cost) => {
+                reader.holds_secret(&hash);
+                users.push((name.to_owned(), SecretString::from(hash.value), cost));
+            }
             Err(message) => reader.refuse(hash.place, message),
         }
     }

@@ -1,5 +1,7 @@
 //! Answers an operator's questions about single sessions from the store: which failed, and what happened in one.
 
+use std::collections::VecDeque;
+
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
@@ -86,9 +88,15 @@ pub struct TimelineRow {
 pub struct SessionDetail {
     /// The session.
     pub session: SessionLine,
-    /// Its facts in the order in which they happened.
+    /// Its facts in the order in which they happened; of a long life the latest.
     pub timeline: Vec<TimelineRow>,
+    /// So many earlier ones are left out.
+    #[serde(default)]
+    pub left_out: u64,
 }
+
+/// Facts told of one session at most: what is asked for by one request has to fit into memory.
+const MOST_ROWS: usize = 10_000;
 
 /// A reader of one journal. Reads do not disturb the writer, nor the writer them.
 #[derive(Clone, Debug)]
@@ -146,17 +154,22 @@ impl Archive {
                 continue;
             }
             let no = no.value();
-            let mut timeline = Vec::new();
+            let mut timeline = VecDeque::new();
+            let mut left_out = 0;
             for row in transaction.open_table(LOG)?.range((no, 0)..=(no, u32::MAX))? {
                 let (key, bytes) = row?;
                 let entry = decode_entry(SessionNo(no), key.value().1, bytes.value())?;
                 timeline
                     .extend(entry.events.iter().map(|event| (event.at, describe(&event.fact, &|id| texts.name(id)))));
+                let too_many = timeline.len().saturating_sub(MOST_ROWS);
+                timeline.drain(..too_many);
+                left_out += too_many as u64;
             }
+            let mut timeline = Vec::from(timeline);
             // What was learnt late stands where it happened; what happened at once, in the order in which it was learnt.
             timeline.sort_by_key(|(at, _)| *at);
             let timeline = timeline.into_iter().map(|(at, what)| TimelineRow { at: at.to_string(), what }).collect();
-            return Ok(Some(SessionDetail { session: texts.line(&session), timeline }));
+            return Ok(Some(SessionDetail { session: texts.line(&session), timeline, left_out }));
         }
         Ok(None)
     }

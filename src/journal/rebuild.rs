@@ -1,8 +1,9 @@
 //! Folds everything anew: after the fold has changed its mind, and to check that stored totals are what the log says.
 
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::{ReadableTable, ReadableTableMetadata, Table};
 
 use super::record::{decode_entry, decode_series, encode_series};
+use super::refolding::Refolding;
 use super::tables::{BASE, FOLD, FOLD_VERSION, LOG, META, NAMES, SERIES, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
 use crate::domain::{SessionId, SessionNo};
@@ -29,30 +30,29 @@ pub(super) struct Folded<'a> {
     pub(super) record: &'a [u8],
     /// The beginning of that.
     pub(super) head: SessionHead,
-    /// Its log.
-    pub(super) entries: Vec<Entry>,
     /// As its facts say that it stands; `None` if the log does not begin with its discovery.
     pub(super) session: Option<Session>,
+}
+
+/// Who follows a fold of everything. A log is handed over entry by entry, as one session's may not fit into memory.
+pub(super) trait Follower {
+    /// An entry of the session that is being folded.
+    fn entry(&mut self, head: &SessionHead, entry: &Entry);
+
+    /// That session is folded.
+    fn session(&mut self, folded: Folded<'_>) -> Result<(), JournalError>;
 }
 
 impl Journal {
     /// Folds base and log from the beginning, without changing anything.
     pub fn refold(&self) -> Result<Refolded, JournalError> {
-        let (mut sessions, mut events) = (Vec::new(), 0);
-        let state = self.fold_log(self.policy, &mut |folded| {
-            events += facts(&folded.entries);
-            sessions.push((folded.no, self.begun(folded.head.id, folded.session)?));
-            Ok(())
-        })?;
-        Ok(Refolded { state, sessions, events })
+        let mut kept = Kept { journal: self, sessions: Vec::new(), events: 0 };
+        let state = self.fold_log(self.policy, &mut kept)?;
+        Ok(Refolded { state, sessions: kept.sessions, events: kept.events })
     }
 
     /// Folds base and log from the beginning and hands over each session as it was folded; gives the totals.
-    pub(super) fn fold_log(
-        &self,
-        policy: LabelPolicy,
-        each: &mut dyn FnMut(Folded<'_>) -> Result<(), JournalError>,
-    ) -> Result<State, JournalError> {
+    pub(super) fn fold_log(&self, policy: LabelPolicy, follower: &mut dyn Follower) -> Result<State, JournalError> {
         let transaction = self.begin_read()?;
         let mut texts = Vec::new();
         for row in transaction.open_table(NAMES)?.iter()? {
@@ -79,13 +79,15 @@ impl Journal {
             let (no, record) = (SessionNo(no.value()), record.value());
             // Of a record only its head is certain to be as this version writes it.
             let head: SessionHead = postcard::from_bytes(record)?;
-            let mut entries = Vec::new();
+            let mut refolding = Refolding::of(&head);
             for row in log.range((no.0, 0)..=(no.0, u32::MAX))? {
                 let (key, bytes) = row?;
-                entries.push(decode_entry(no, key.value().1, bytes.value())?);
+                let entry = decode_entry(no, key.value().1, bytes.value())?;
+                refolding.add(&mut state, &entry);
+                follower.entry(&head, &entry);
             }
-            let session = refold(&mut state, &head, &entries);
-            each(Folded { no, record, head, entries, session })?;
+            let session = refolding.end();
+            follower.session(Folded { no, record, head, session })?;
         }
         Ok(state)
     }
@@ -112,18 +114,9 @@ impl Journal {
         tracing::info!(path = %self.path.display(), from, to, sessions = all, "the fold has changed: folding anew");
         let transaction = self.begin_write()?;
         {
-            let mut sessions = transaction.open_table(SESSIONS)?;
-            let (mut done, mut events) = (0, 0);
-            let state = self.fold_log(self.policy, &mut |folded| {
-                done += 1;
-                events += facts(&folded.entries);
-                let session = self.begun(folded.head.id, folded.session)?;
-                sessions.insert(folded.no.0, postcard::to_stdvec(&session)?.as_slice())?;
-                if all >= LONG && done % (all / 10) == 0 {
-                    tracing::info!(sessions = done, of = all, facts = events, "folding anew");
-                }
-                Ok(())
-            })?;
+            let sessions = transaction.open_table(SESSIONS)?;
+            let mut replaced = Replaced { journal: self, sessions, all, done: 0, events: 0 };
+            let state = self.fold_log(self.policy, &mut replaced)?;
             let mut table = transaction.open_table(SERIES)?;
             let mut buffer = Vec::new();
             for &metric in Metric::ALL.iter().filter(|metric| metric.is_stored()) {
@@ -135,30 +128,54 @@ impl Journal {
                 }
             }
             transaction.open_table(META)?.insert(FOLD, FOLD_VERSION)?;
-            tracing::info!(sessions = done, facts = events, "folded anew");
+            tracing::info!(sessions = replaced.done, facts = replaced.events, "folded anew");
         }
         transaction.commit()?;
         Ok(())
     }
 }
 
-fn facts(entries: &[Entry]) -> u64 {
-    entries.iter().map(|entry| entry.events.len() as u64).sum()
+/// Keeps each session as it was folded.
+struct Kept<'a> {
+    journal: &'a Journal,
+    sessions: Vec<(SessionNo, Session)>,
+    events: u64,
 }
 
-/// Folds one session's log into `state`. What is not a fact of the log (how far lists were read) is taken over from
-/// its record. `None` if the log does not begin with the session's discovery.
-pub fn refold(state: &mut State, stored: &SessionHead, entries: &[Entry]) -> Option<Session> {
-    let first = entries.first()?;
-    let mut session = State::session_of_log(stored.id.clone(), stored.source, stored.count_from, first)?;
-    for entry in entries {
-        state.refold(&mut session, entry);
+impl Follower for Kept<'_> {
+    fn entry(&mut self, _: &SessionHead, entry: &Entry) {
+        self.events += entry.events.len() as u64;
     }
-    session.progress.entries = stored.progress.entries;
-    session.progress.mark = stored.progress.mark;
-    session.progress.checked_at = stored.progress.checked_at;
-    session.progress.settled = stored.progress.settled;
-    Some(session)
+
+    fn session(&mut self, folded: Folded<'_>) -> Result<(), JournalError> {
+        self.sessions.push((folded.no, self.journal.begun(folded.head.id, folded.session)?));
+        Ok(())
+    }
+}
+
+/// Replaces each session's record by what was folded, and tells how far that is.
+struct Replaced<'a, 't> {
+    journal: &'a Journal,
+    sessions: Table<'t, u32, &'static [u8]>,
+    all: u64,
+    done: u64,
+    events: u64,
+}
+
+impl Follower for Replaced<'_, '_> {
+    fn entry(&mut self, _: &SessionHead, entry: &Entry) {
+        self.events += entry.events.len() as u64;
+    }
+
+    fn session(&mut self, folded: Folded<'_>) -> Result<(), JournalError> {
+        self.done += 1;
+        let session = self.journal.begun(folded.head.id, folded.session)?;
+        self.sessions.insert(folded.no.0, postcard::to_stdvec(&session)?.as_slice())?;
+        if self.all >= LONG && self.done.is_multiple_of(self.all / 10) {
+            tracing::info!(sessions = self.done, of = self.all, facts = self.events, "folding anew");
+        }
+        Ok(())
+    }
 }
 
 /// An empty state with the same dictionary and sources as the journal: what a partial fold starts from.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use redb::ReadableTable;
 
-use super::rebuild::{empty_like, refold};
+use super::rebuild::empty_like;
 use super::record::{decode_entry, encode_entry, encode_series};
+use super::refolding::Refolding;
 use super::tables::{BASE, CARRIED_EVENTS, CARRIED_SESSIONS, EVENTS, HORIZON, LOG, META, SESSIONS, SOURCES};
 use super::{Journal, JournalError};
 use crate::domain::{DISCOVERED, Event, Fact, SessionId, SessionNo, Sighting, SourceIx, Span, Status, Timestamp};
@@ -54,7 +55,9 @@ fn stub(no: SessionNo, stored: &Session, scratch: &mut State) -> Option<(Session
     let mut head = stored.head();
     head.count_from = last_sign(stored).plus(JUST_AFTER);
     head.progress = Progress { entries: 1, mark: stored.progress.mark, settled: true, ..Progress::default() };
-    let session = refold(scratch, &head, std::slice::from_ref(&entry))?;
+    let mut refolding = Refolding::of(&head);
+    refolding.add(scratch, &entry);
+    let session = refolding.end()?;
     Some((Session { listing: stored.listing, ..session }, entry))
 }
 
@@ -99,16 +102,15 @@ impl Journal {
             let mut buffer = Vec::new();
             let (mut events, mut added) = (0, 0);
             for (no, stored) in &leaving {
-                let mut entries = Vec::new();
+                let head = stored.head();
+                let mut refolding = Refolding::of(&head);
                 for row in log.range((no.0, 0)..=(no.0, u32::MAX))? {
                     let (key, bytes) = row?;
-                    entries.push(decode_entry(*no, key.value().1, bytes.value())?);
-                }
-                refold(&mut share, &stored.head(), &entries);
-                for entry in &entries {
+                    let entry = decode_entry(*no, key.value().1, bytes.value())?;
                     events += entry.events.len() as u64;
-                    log.remove((no.0, entry.number))?;
+                    refolding.add(&mut share, &entry);
                 }
+                log.retain_in((no.0, 0)..=(no.0, u32::MAX), |_, _| false)?;
                 let is_over = stored.run.ended || stored.progress.gone;
                 if !is_over && let Some((session, entry)) = stub(*no, stored, &mut scratch) {
                     encode_entry(&entry, &mut buffer)?;

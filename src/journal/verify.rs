@@ -11,13 +11,13 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use serde::Serialize;
 
 use super::inspect::Carried;
-use super::rebuild::Folded;
+use super::rebuild::{Folded, Follower};
 use super::record::decode_series;
 use super::tables::{EVENTS, FOLD_VERSION, FORMAT_VERSION, LOG, OUTBOX, SERIES};
 use super::{Journal, JournalError};
-use crate::domain::{NameId, SessionId, SourceIx, Timestamp};
+use crate::domain::{Event, NameId, SessionId, SourceIx, Timestamp};
 use crate::projection::{
-    Families, LabelPolicy, Metric, Names, SeriesKey, Session, State, TraceSpan, broken_invariants,
+    Entry, Families, LabelPolicy, Metric, Names, SeriesKey, Session, SessionHead, State, TraceSpan, broken_invariants,
 };
 
 /// What came of comparing a store with its log.
@@ -120,10 +120,7 @@ impl Journal {
         let policy = LabelPolicy { max_series: if overflowed { 0 } else { usize::MAX }, ..self.policy };
         let loaded = self.load(Timestamp::default())?;
         let mut check = Check::new(&loaded);
-        let folded = self.fold_log(policy, &mut |folded| {
-            check.session(&folded);
-            Ok(())
-        })?;
+        let folded = self.fold_log(policy, &mut check)?;
         let Check { sessions, facts, entries, mut differences, mut faults, .. } = check;
         for metric in stored_metrics() {
             for series in compare::metric(&stored, folded.families(), metric) {
@@ -206,11 +203,38 @@ struct Check<'a> {
     names: &'a Names,
     loaded: &'a State,
     seen: HashSet<(SourceIx, SessionId)>,
+    /// What was read of the session that is being folded.
+    log: Log,
     sessions: Verified,
     facts: u64,
     entries: u64,
     differences: Vec<Difference>,
     faults: Vec<String>,
+}
+
+/// What was read of one session's log.
+#[derive(Default)]
+struct Log {
+    entries: u32,
+    has_holes: bool,
+    is_of_another_source: bool,
+    has_unknown_names: bool,
+}
+
+impl Follower for Check<'_> {
+    fn entry(&mut self, head: &SessionHead, entry: &Entry) {
+        self.facts += entry.events.len() as u64;
+        self.log.has_holes |= entry.number != self.log.entries;
+        self.log.is_of_another_source |= entry.source != head.source;
+        self.log.has_unknown_names |= !entry.events.iter().all(|event| self.knows_names_of(event));
+        self.log.entries += 1;
+    }
+
+    fn session(&mut self, folded: Folded<'_>) -> Result<(), JournalError> {
+        let log = std::mem::take(&mut self.log);
+        self.check(&folded, &log);
+        Ok(())
+    }
 }
 
 impl<'a> Check<'a> {
@@ -219,6 +243,7 @@ impl<'a> Check<'a> {
             names: loaded.names(),
             loaded,
             seen: HashSet::new(),
+            log: Log::default(),
             sessions: Verified::default(),
             facts: 0,
             entries: 0,
@@ -227,24 +252,22 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn session(&mut self, folded: &Folded<'_>) {
+    fn check(&mut self, folded: &Folded<'_>, log: &Log) {
         let (head, id) = (&folded.head, &folded.head.id);
-        self.entries += folded.entries.len() as u64;
-        self.facts += folded.entries.iter().map(|entry| entry.events.len() as u64).sum::<u64>();
+        self.entries += u64::from(log.entries);
         let was_read = head.progress.cursor > 0 || !head.progress.settled || head.status.is_terminal();
-        let is_only_known = !was_read && folded.entries.len() == 1;
+        let is_only_known = !was_read && log.entries == 1;
         *(if is_only_known { &mut self.sessions.only_known } else { &mut self.sessions.folded }) += 1;
         if !self.seen.insert((head.source, id.clone())) {
             self.faults.push(format!("session {id} is there twice"));
         }
-        let numbers = folded.entries.iter().map(|entry| entry.number);
-        if !numbers.eq(0..head.progress.entries) {
+        if log.has_holes || log.entries != head.progress.entries {
             self.faults.push(format!("the log of session {id} has holes"));
         }
-        if folded.entries.iter().any(|entry| entry.source != head.source) {
+        if log.is_of_another_source {
             self.faults.push(format!("the log of session {id} is of another source"));
         }
-        if !self.knows_all_names(folded) {
+        if log.has_unknown_names {
             self.faults.push(format!("the log of session {id} has names that are not in the dictionary"));
         }
         let Ok(stored) = postcard::from_bytes::<Session>(folded.record) else {
@@ -262,12 +285,9 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn knows_all_names(&self, folded: &Folded<'_>) -> bool {
+    fn knows_names_of(&self, event: &Event<NameId>) -> bool {
         let mut knows = true;
-        let mut look = |id: NameId| knows &= (id.0 as usize) < self.names.len();
-        for event in folded.entries.iter().flat_map(|entry| &entry.events) {
-            event.fact.clone().map(&mut |_, id| look(id));
-        }
+        event.fact.clone().map(&mut |_, id: NameId| knows &= (id.0 as usize) < self.names.len());
         knows
     }
 }

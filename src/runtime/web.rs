@@ -42,6 +42,7 @@ fn remark(web: &WebFile, now: Timestamp) {
 
 /// Puts each new content of the files in place; until `stop`.
 pub(super) async fn keep_up(mut file: WebConfigFile, app: Arc<App>, stop: CancellationToken) {
+    app.instruments.web_reloaded(true);
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
@@ -64,10 +65,12 @@ pub(super) async fn keep_up(mut file: WebConfigFile, app: Arc<App>, stop: Cancel
             Some(Ok(web)) => {
                 remark(&web, app.clock.now());
                 app.door.store(Arc::new(door(web)));
+                app.instruments.web_reloaded(true);
                 info!("the web configuration has changed and is in use");
             }
             Some(Err(error)) => {
-                warn!(%error, "the web configuration has changed and cannot be used; the old one stays")
+                app.instruments.web_reloaded(false);
+                warn!(%error, "the web configuration has changed and cannot be used; the old one stays");
             }
         }
     }

@@ -52,6 +52,7 @@ pub struct Instruments {
     outbox_spans: IntGaugeVec,
     reload_worked: IntGauge,
     reloaded_at: Gauge,
+    web_reload_worked: IntGaugeVec,
 }
 
 /// Names and labels are constants, so making an instrument cannot fail in a way that a test would not have shown.
@@ -124,6 +125,7 @@ impl Instruments {
             reload_worked: added(&registry, IntGauge::with_opts(opts("config_last_reload_successful"))),
             reloaded_at: added(&registry, Gauge::with_opts(opts("config_last_reload_success_timestamp_seconds"))),
             outbox_spans: added(&registry, IntGaugeVec::new(opts("otlp_outbox_spans"), &[])),
+            web_reload_worked: added(&registry, IntGaugeVec::new(opts("web_config_last_reload_successful"), &[])),
             registry,
         }
     }
@@ -304,6 +306,11 @@ impl Instruments {
     /// The configuration that was read last is not taken over.
     pub fn reload_failed(&self) {
         self.reload_worked.set(0);
+    }
+
+    /// Whether the web configuration that was read last is in use.
+    pub fn web_reloaded(&self, worked: bool) {
+        self.web_reload_worked.with_label_values(&[] as &[&str]).set(i64::from(worked));
     }
 
     /// A task ended unexpectedly and was started again.

@@ -178,12 +178,14 @@ fn other_versions_are_refused_and_an_older_fold_is_folded_anew() {
     }
     assert!(matches!(refused(&changed("format", 2)), ImportError::TooOld(2)));
     let error =
-        refused(&with_header(r#"{"header":{"what":"another thing","version":1,"format":3,"fold":1,"exporter":""}}"#));
+        refused(&with_header(r#"{"header":{"what":"another thing","version":1,"format":3,"fold":2,"exporter":""}}"#));
     assert!(matches!(error, ImportError::NotAnExport), "{error:?}");
     assert!(matches!(refused("{}\n"), ImportError::NotAnExport));
 
     // Of records that an older fold wrote only the head is known.
-    let mut older = vec![all[0].replace(r#""fold":1"#, r#""fold":0"#)];
+    let mut header: serde_json::Value = serde_json::from_str(all[0]).unwrap();
+    header["header"]["fold"] = 0.into();
+    let mut older = vec![header.to_string()];
     for line in &all[1..] {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
         if let Some(record) = line.pointer_mut("/session/record").and_then(|record| record.as_object_mut()) {
@@ -199,7 +201,8 @@ fn other_versions_are_refused_and_an_older_fold_is_folded_anew() {
     let folder = tempfile::tempdir().unwrap();
     let found = import(folder.path(), &sealed(&older.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
     assert!(found.is_good() && found.sessions.folded == 3, "{found:?}");
-    assert_eq!((found.fold, read(folder.path()).inspect().unwrap().fold), (1, 1));
+    assert!(found.fold > 0, "it is folded anew");
+    assert_eq!(read(folder.path()).inspect().unwrap().fold, found.fold);
 }
 
 #[test]

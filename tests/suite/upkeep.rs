@@ -117,13 +117,13 @@ fn a_store_of_another_fold_is_folded_anew_and_a_newer_one_is_refused() {
 
     let db = Database::builder().create_with_backend(disk.clone()).unwrap();
     let transaction = db.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert("fold", 2).unwrap();
+    transaction.open_table(META).unwrap().insert("fold", 99).unwrap();
     transaction.commit().unwrap();
     drop(db);
     let refused = open(&disk).unwrap_err();
-    assert!(matches!(refused, JournalError::FoldTooNew { found: 2, .. }), "{refused:?}");
+    assert!(matches!(refused, JournalError::FoldTooNew { found: 99, .. }), "{refused:?}");
     let text = refused.to_string();
-    assert!(text.contains("version 2") && text.contains("run the newer exporter again"), "{text}");
+    assert!(text.contains("version 99") && text.contains("run the newer exporter again"), "{text}");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn the_exporter_tells_how_far_it_has_folded_and_may_be_killed_meanwhile() {
     assert!(killed_meanwhile, "it was never killed before it was done");
     assert_eq!(totals(&mut exporter), before);
     let log = exporter.log();
-    for part in ["the fold has changed", "from=0 to=1", "sessions=2000 of=20000", "sessions=18000 of=20000"] {
+    for part in ["the fold has changed", "from=0 to=", "sessions=2000 of=20000", "sessions=18000 of=20000"] {
         assert!(log.contains(part), "the log does not say {part:?}");
     }
 }

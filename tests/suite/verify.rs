@@ -111,7 +111,7 @@ fn changed_totals_are_found_and_named() {
     });
     let named = named(&found.differences);
     let expected = [
-        "one LastFinished [(\"agent\", \"h/web\"), (\"status\", \"completed\")]: none, 2026-11-20T14:34:10Z",
+        "one LastFinished [(\"agent\", \"h/web\"), (\"status\", \"completed\")]: none, 2026-11-20T14:33:21Z",
         "one SessionDuration [(\"agent\", \"h/web\"), (\"status\", \"completed\")]: 4 observations, sum 150, 3 observations, sum 150",
         "one InputTokens [(\"agent\", \"h/web\"), (\"model\", \"holo\")]: 42, 40",
     ];

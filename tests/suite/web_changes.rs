@@ -44,6 +44,13 @@ async fn what_changes_is_used_and_what_is_broken_is_not() {
         let header = answer.headers()["x-frame-options"].to_str().expect("text").to_owned();
         Ok::<_, bool>((answer.status(), header))
     };
+    let told = async |client: &reqwest::Client, password: &str| {
+        let request = client.get(format!("{}/metrics", exporter.url())).basic_auth("prom", Some(password));
+        let page = request.send().await.expect("it answers").text().await.expect("text");
+        let line =
+            page.lines().find_map(|it| it.strip_prefix("agent_session_exporter_web_config_last_reload_successful "));
+        line.map(str::to_owned)
+    };
     let ok = |header: &str| Ok((StatusCode::OK, header.to_owned()));
     let refused = |header: &str| Ok((StatusCode::UNAUTHORIZED, header.to_owned()));
     assert_eq!(ask(&open, "one").await, ok("deny"));
@@ -81,6 +88,7 @@ async fn what_changes_is_used_and_what_is_broken_is_not() {
         let line = log.lines().rfind(|line| line.contains(REFUSED)).expect("it is there");
         assert!(line.contains(says) && line.contains("WARN") && !line.contains("5ecret"), "{line}");
         assert_eq!(ask(&trusting(&second), "two").await, ok("sameorigin"), "the old one stays: {broken}");
+        assert_eq!(told(&trusting(&second), "two").await.as_deref(), Some("0"));
     }
     folder.write("web.yml", &text("two", "deny"));
     exporter.log_until(IN_USE, 3);
@@ -91,5 +99,6 @@ async fn what_changes_is_used_and_what_is_broken_is_not() {
     folder.write("server.key", &key);
     let log = exporter.log_until(IN_USE, 4);
     assert_eq!(log.matches(REFUSED).count(), 6, "each is told once");
+    assert_eq!(told(&trusting(&second), "two").await.as_deref(), Some("1"));
     assert_eq!(ask(&trusting(&second), "two").await, ok("deny"));
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::exposure::Open;
 
 const HASH: &str = "$2y$10$mDwo.lAisC94iLAyP81MCesa29IzH37oigHC/42V2pdJlUprsJPze";
 
@@ -282,6 +283,36 @@ fn nothing_comes_from_the_environment_and_no_message_repeats_a_value() {
     }
     let shown = format!("{:?}", Web::new(&format!("{}basic_auth_users: {{a: {HASH}}}\n", secured(""))).file());
     assert!(!shown.contains(HASH) && shown.contains("REDACTED"), "{shown}");
+}
+
+#[test]
+fn files_with_secrets_that_everybody_may_read_are_remarked_on() {
+    let hashes = format!("basic_auth_users: {{prom: {HASH}}}\n");
+    let web = Web::new(&secured(&hashes));
+    let path = web.0.path().join("web.yml");
+    let files = |path: &Path| fs::read_to_string(path);
+    let remarks = |open: Option<Open>| {
+        let read = crate::config::web_file::read(&path, &files, &|_: &Path| open).expect("it can be used");
+        let folder = format!("{}/", web.0.path().display());
+        read.read_remarks.iter().map(|it| it.to_string().replace(&folder, "")).collect::<Vec<_>>()
+    };
+    assert_eq!(remarks(None), [""; 0]);
+    let says = |place: &str, file: &str| {
+        format!(
+            "{place}: {file} holds a secret, and every user of this machine can read it (mode 0644): make the \
+             exporter's user or group its owner, then chmod o-rwx {file}"
+        )
+    };
+    assert_eq!(
+        remarks(Some(Open::with_mode(0o644))),
+        [
+            says("web.yml:3: tls_server_config.key_file", "server.key"),
+            says("web.yml:4: basic_auth_users.prom", "web.yml")
+        ]
+    );
+    let inline = "rate_limit: {interval: 1s, burst: 9}\n";
+    web.write("web.yml", inline);
+    assert_eq!(remarks(Some(Open::with_mode(0o644))), [""; 0], "nothing in it is a secret");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{WebFile, read};
+use crate::config::exposure;
 use crate::config::load::read_text;
 use crate::config::problem::ConfigError;
 
@@ -66,7 +67,7 @@ impl WebConfigFile {
             seen.borrow_mut().push((path.to_owned(), print(path)));
             read_text(path)
         };
-        let web = read(&self.path, &files);
+        let web = read(&self.path, &files, &exposure::look);
         self.read = seen.into_inner();
         web
     }

@@ -64,6 +64,9 @@ pub(super) fn read(mut table: Table<'_>, http2: bool, reader: &mut Reader<'_>) -
     read_handshake(&mut terms, &mut table, reader);
     read_clients(&mut terms, &mut table, reader);
     table.close(reader);
+    if let Some(Some(key)) = &key {
+        if key.in_file { reader.look_at_secret(&key.setting) } else { reader.holds_secret(&key.setting) }
+    }
     for (pem, keys) in [(&certificate, "cert_file or cert"), (&key, "key_file or key")] {
         if matches!(pem, Some(None)) {
             reader.refuse(place.clone(), format!("{keys} is missing; without TLS remove all of it"));

@@ -65,7 +65,8 @@ impl<'a> Fold<'a> {
         if is_event && at > session.progress.newest {
             session.progress.newest = at;
             let key = SeriesKey::of_source(session.source);
-            self.families.raise(Metric::EventWatermark, key, at, self.now);
+            // A time from the future would stand there until it has come, and hide everything up to then.
+            self.families.raise(Metric::EventWatermark, key, at.min(self.now), self.now);
         }
     }
 
@@ -326,7 +327,7 @@ impl<'a> Fold<'a> {
                 self.observe(session, Metric::SessionDuration, labels, took.micros(), seen);
             }
             let key = self.key(session, labels);
-            self.families.raise(Metric::LastFinished, key, finished_at, self.now);
+            self.families.raise(Metric::LastFinished, key, finished_at.min(self.now), self.now);
         }
         session.status = status;
         session.stream_status = Some(status);

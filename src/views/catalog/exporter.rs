@@ -233,6 +233,12 @@ pub static EXPORTER: &[Row] = &[
         "When a configuration was last taken over, at the start too, in seconds since the Unix epoch",
     )
     .in_unit(Unit::Seconds),
+    Row::gauge(
+        "agent_session_exporter_web_config_last_reload_successful",
+        NONE,
+        "Whether the web configuration that was read last is in use: 1, or 0 while an older one goes on; only with \
+         `--web.config.file`",
+    ),
 ];
 
 /// What the operating system tells of this process, under the names that every exporter uses; Linux only.

@@ -183,6 +183,8 @@ pub struct Noted {
     pub oldest_unread: Mutex<Vec<(Instant, Option<Timestamp>)>>,
     /// How fast the source was asked, whenever that was told.
     pub paces: Mutex<Vec<(Instant, Pace)>>,
+    /// How far the platform's clock was ahead of ours at last, in whole seconds.
+    pub skew: AtomicI64,
 }
 
 impl Witness for Noted {
@@ -210,7 +212,9 @@ impl Witness for Noted {
     fn paced(&self, pace: Pace, _: Timestamp) {
         self.paces.lock().expect("no test panics in here").push((Instant::now(), pace));
     }
-    fn skew(&self, _: f64) {}
+    fn skew(&self, seconds: f64) {
+        self.skew.store(seconds.round() as i64, Ordering::Relaxed);
+    }
 }
 
 /// A simulator and an exporter's inside, sharing one virtual clock.

@@ -130,6 +130,21 @@ impl Disk {
         self.inner().bytes.clone()
     }
 
+    /// How long it is.
+    pub fn size(&self) -> usize {
+        self.inner().bytes.len()
+    }
+
+    /// How much memory it takes.
+    pub fn held(&self) -> usize {
+        let inner = self.inner();
+        let change = |change: &Change| {
+            size_of::<Change>() + if let Change::Write(_, data) = change { data.capacity() } else { 0 }
+        };
+        let unsynced: usize = inner.unsynced.iter().map(change).sum();
+        inner.bytes.capacity() + inner.platter.capacity() + inner.written.capacity() + unsynced
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

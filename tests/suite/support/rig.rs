@@ -121,6 +121,8 @@ pub struct Rig {
     pub away: [Arc<AtomicBool>; 2],
     pub disk: Disk,
     pub seen: Seen,
+    /// What was noted of each source.
+    pub noted: [Arc<Noted>; 2],
     desk: Arc<Mutex<Desk>>,
     life: Option<Life>,
 }
@@ -138,7 +140,8 @@ struct Life {
     sender: JoinSet<()>,
 }
 
-struct ToEngine(EngineHandle);
+/// Reports go to the engine.
+pub struct ToEngine(pub EngineHandle);
 
 impl Ledger for ToEngine {
     fn commit(&self, report: Report) -> Committing<'_> {
@@ -169,6 +172,7 @@ impl Rig {
             away: Default::default(),
             disk: Disk::default(),
             seen: Seen::default(),
+            noted: Default::default(),
             desk: Arc::new(Mutex::new(Desk { mood: Mood::Takes, received: Received::default() })),
             life: None,
         }
@@ -245,6 +249,7 @@ impl Rig {
         let entrant = Entrant { record, capabilities: platform.capabilities, abandon_turns_after: patience, traced };
         let (handle, clock) = (handle.clone(), Arc::new(self.ours.clone()));
         let limiter = Limiter::new(self.setup.requests_per_second);
+        let witness = Arc::clone(&self.noted[place]);
         async move {
             let attached = handle.attach(entrant).await.expect("the engine is at work");
             Poller {
@@ -255,7 +260,7 @@ impl Rig {
                     limiter,
                     request_timeout: Duration::from_secs(30),
                     clock,
-                    witness: Arc::<Noted>::default(),
+                    witness,
                 },
                 ledger: Arc::new(ToEngine(handle)),
                 recognise: Vec::new(),
@@ -353,6 +358,11 @@ impl Rig {
 
     pub fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().expect("no check has failed")
+    }
+
+    /// Forgets what the collector has, and says how many spans that were.
+    pub fn forget_spans(&self) -> usize {
+        std::mem::take(&mut self.desk().received).spans.len()
     }
 
     /// The spans that the collector has, each once.
