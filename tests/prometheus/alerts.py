@@ -142,7 +142,8 @@ def rules_ask_for_what_is_there(port):
     asked = set(re.findall(r"\b(agent_(?!threshold)[a-z_]+)", code)) | set(re.findall(r"\bagent_threshold:[a-z_]+", code))
     missing = set()
     for name in asked:
-        query = urllib.parse.urlencode({"query": f"count({name})"})
+        asked_for = f"last_over_time({name}[5m])" if name in COMES_AND_GOES else name
+        query = urllib.parse.urlencode({"query": f"count({asked_for})"})
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=10) as answer:
             if not json.load(answer)["data"]["result"]:
                 missing.add(name)
