@@ -139,6 +139,7 @@ const HEALTHCHECK_EXAMPLES: &str = "\
 Examples:
   agent-session-exporter healthcheck
   agent-session-exporter healthcheck --web.url http://127.0.0.1:9400
+  agent-session-exporter healthcheck --web.url https://localhost:17377 --http.config.file http.yml --ready
 
 It asks /-/healthy, and prints nothing when all is well. An exporter on this machine is asked
 directly, whatever proxy the environment names.
@@ -486,6 +487,10 @@ pub struct HealthcheckArgs {
     /// File (YAML) with `basic_auth` and `tls_config` for asking it, as Prometheus' http_config [default: none]
     #[arg(long = "http.config.file", value_name = "FILE")]
     pub http_config_file: Option<PathBuf>,
+
+    /// Ask /-/ready: whether its numbers are there yet, not only whether it answers
+    #[arg(long)]
+    pub ready: bool,
 }
 
 #[cfg(test)]

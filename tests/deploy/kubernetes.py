@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Renders the Helm chart in several ways and holds the objects to the schemas, to the shipped files and to one another.
 
-    kubernetes.py RENDERED
+    kubernetes.py RENDERED BEHIND
 
-Leaves the objects of a usual installation in RENDERED, as JSON. Needs `helm` on the PATH and the packages
+Leaves the objects of a usual installation in RENDERED, and of one behind a web configuration in BEHIND, as JSON. Needs `helm` on the PATH and the packages
 kubernetes-validate and pyyaml; `promtool` judges the alerts where there is one.
 """
 
@@ -62,6 +62,15 @@ EVERYTHING = {
         "enabled": True,
         "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
         "egress": [{"ports": [{"port": 4318}]}],
+    },
+}
+BEHIND = {
+    **USUAL,
+    "webConfig": {"secret": "web-of-ours"},
+    "serviceMonitor": {
+        "enabled": True,
+        "tlsConfig": {"ca": {"secret": {"name": "web-of-ours", "key": "tls.crt"}}, "serverName": "localhost"},
+        "basicAuth": {"username": {"name": "scraper", "key": "user"}, "password": {"name": "scraper", "key": "password"}},
     },
 }
 # What must not be rendered, and what has to be said instead; Helm 3 and 4 have their own words for the schema.
@@ -172,7 +181,8 @@ def consistent(objects):
     assert service["metadata"]["name"] == pods["serviceName"] and subset(service["spec"]["selector"], labels)
     ports = {it["name"] for it in container["ports"]}
     assert {it["targetPort"] for it in service["spec"]["ports"]} <= ports
-    assert {container[it]["httpGet"]["port"] for it in ("startupProbe", "livenessProbe", "readinessProbe")} <= ports
+    probes = [container[it] for it in ("startupProbe", "livenessProbe", "readinessProbe")]
+    assert {it["httpGet"]["port"] for it in probes if "httpGet" in it} <= ports
     for monitor in of_kind(objects, "ServiceMonitor"):
         assert subset(monitor["spec"]["selector"]["matchLabels"], service["metadata"]["labels"])
         assert {it["port"] for it in monitor["spec"]["endpoints"]} <= {it["name"] for it in service["spec"]["ports"]}
@@ -189,6 +199,12 @@ def consistent(objects):
     assert f"--storage.path={mounts['store']}" in container["args"]
     if "keys" in mounts:
         assert mounts["keys"] == KEYS
+    if "web" in mounts:
+        assert f"--web.config.file={mounts['web']}/web.yml" in container["args"]
+        for probe in probes:
+            asked = probe["exec"]["command"]
+            assert f"--http.config.file={mounts['web']}/http.yml" in asked
+            assert ("--ready" in asked) == (probe is container["readinessProbe"])
 
 
 def restricted(objects):
@@ -288,7 +304,7 @@ def main():
         done = helm("template", "agents", str(CHART), values=values)
         assert done.returncode != 0 and re.search(said, done.stderr, re.I), f"{values}: {done.stderr or 'rendered'}"
 
-    for values in [LEAST, USUAL, EVERYTHING, documented()]:
+    for values in [LEAST, USUAL, EVERYTHING, BEHIND, documented()]:
         objects = render(values)
         validate(objects)
         consistent(objects)
@@ -296,12 +312,17 @@ def main():
         size = small_enough(objects, json.dumps(objects))
     assert of_kind(render(LEAST), "ServiceMonitor") == []
 
-    usual, everything = render(USUAL), render(EVERYTHING)
+    usual, everything, behind = render(USUAL), render(EVERYTHING), render(BEHIND)
     # As YAML says it; not as it says a number that is too large for it.
     written = [yaml.safe_load(it["data"]["exporter.yaml"]) for it in of_kind(everything, "ConfigMap") if "exporter.yaml" in it["data"]]
     assert written == [EVERYTHING["config"]]
     assert "1000000" in json.dumps(everything)
     assert the(everything, "ServiceMonitor")["spec"]["endpoints"][0]["path"] == "/numbers"
+    asked = the(behind, "ServiceMonitor")["spec"]["endpoints"][0]
+    assert asked["scheme"] == "https" and {**BEHIND["serviceMonitor"], "enabled": True}.items() >= {
+        name: asked[name] for name in ("tlsConfig", "basicAuth")
+    }.items()
+    assert "scheme" not in the(usual, "ServiceMonitor")["spec"]["endpoints"][0]
     pod = the(everything, "StatefulSet")["spec"]["template"]
     assert pod["spec"]["containers"][0]["image"].endswith("agent-session-exporter@sha256:" + "0" * 64)
 
@@ -330,7 +351,8 @@ def main():
     assert refused({**monitor, "spec": {**monitor["spec"], "endpoint": []}})
     assert refused({**rule, "spec": {"groups": [{"name": "a", "rules": [{"record": "b", "expr": 0.2}]}]}})
 
-    pathlib.Path(sys.argv[1]).write_text(json.dumps(usual))
+    for path, objects in zip(sys.argv[1:], [usual, behind], strict=True):
+        pathlib.Path(path).write_text(json.dumps(objects))
     said = subprocess.run(["helm", "version", "--template", "{{.Version}}"], capture_output=True, text=True).stdout
     print(f"Helm {said} renders the chart; it is valid for Kubernetes {' and '.join(VERSIONS)}, and a release takes {size} bytes")
 

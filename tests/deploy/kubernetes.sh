@@ -30,9 +30,11 @@ os.chmod(sys.argv[1], 0o755)
 PYTHON
 fi
 
-python "$here/kubernetes.py" "$work/rendered.json"
+python "$here/kubernetes.py" "$work/rendered.json" "$work/behind.json"
 if [[ $(id -u) -eq 0 ]] && unshare --mount --net --pid --fork true 2>/dev/null; then
-    unshare --mount --net --pid --fork --kill-child python "$here/pod.py" "$program" "$work/rendered.json"
+    for objects in rendered behind; do
+        unshare --mount --net --pid --fork --kill-child python "$here/pod.py" "$program" "$work/$objects.json"
+    done
 else
     echo 'no namespaces can be had here: nobody started the exporter as the pod says'
 fi

@@ -121,6 +121,12 @@ fn a_health_check_asks_the_exporter_and_no_proxy() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(check(&url), (Some(0), String::new(), String::new()));
+    // Alive from the start; ready when every source was listed, which this one, where nobody listens, never is.
+    let waiting = Exporter::watching("http://127.0.0.1:1");
+    assert_eq!(check(waiting.url()), (Some(0), String::new(), String::new()));
+    let output = run(&["healthcheck", "--ready", "--web.url", waiting.url()], &[]);
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && why.contains("HTTP 503: not ready"), "{why}");
     let (code, said, why) = check(&platform.url);
     assert!(code == Some(1) && said.is_empty() && why.contains("HTTP 4"), "{code:?} {said} {why}");
     exporter.stop();

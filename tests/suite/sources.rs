@@ -125,13 +125,17 @@ fn keys_in_the_environment_are_enough_for_both_platforms() {
         ("EVERRUNS_API_URL", &format!("{}/api", everruns.url)),
         ("EVERRUNS_ORG_ID", organization["organization"].as_str().expect("it has one")),
     ];
-    let output = run(&["serve", "--once", "--storage.path", &data], &env);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let listed = |source: &str| {
         let args = ["sessions", "--storage.path", &data, "--source", source, "--json"];
         String::from_utf8(run(&args, &[]).stdout).expect("UTF-8").lines().count()
     };
-    assert!(listed("hcompany") > 0 && listed("everruns") > 0);
+    // Counting begins with the first pass: sessions that are told came after it, or were going on then.
+    let has_read = |_| {
+        let output = run(&["serve", "--once", "--storage.path", &data], &env);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        listed("hcompany") > 0 && listed("everruns") > 0
+    };
+    assert!((0..20).any(has_read), "twenty passes over platforms on which sessions come all the time");
 
     // The wrong organization is another account: it is said, and nothing is counted.
     let other = ("EVERRUNS_ORG_ID", "org_elsewhere");

@@ -171,6 +171,10 @@ fn sessions_are_asked_for_behind_it() {
     };
     let id: serde_json::Value = serde_json::from_str(listed.lines().next().expect("a session")).expect("JSON");
     let id = id["id"].as_str().expect("an id");
+    for more in [&[][..], &["--ready"]] {
+        let healthy = run(&[&["healthcheck", "--web.url", &url, "--http.config.file", &http], more].concat(), &[]);
+        assert!(healthy.status.success(), "{more:?}: {}", String::from_utf8_lossy(&healthy.stderr));
+    }
     let shown = run(&["show", id, "--web.url", &url, "--http.config.file", &http], &[]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains(id));
 

@@ -81,6 +81,8 @@ fn the_example_is_valid_once_its_files_are_there() {
     let file = web.file();
     assert!(file.tls.is_some() && file.rate_limit.is_some());
     assert_eq!((file.users.len(), file.headers.len()), (1, 5));
+    let (_, hash) = &file.users[0];
+    assert!(bcrypt::verify("secret", hash.expose_secret()).expect("a hash"), "it says that this is the password");
     for key in accepted() {
         let key = key.rsplit('.').next().expect("a last part");
         let starts = format!("{key}:");
