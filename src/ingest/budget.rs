@@ -5,6 +5,9 @@
 //! back in the way of CUBIC (RFC 9438), by time alone: quickly at first, slowly near the pace that was too fast, and if
 //! that is taken now, faster and faster up to what was configured. So most of the time it is just below what the platform
 //! takes, refusals are few, and after a given time without one the old pace is reached whatever had happened.
+//!
+//! A few refusals may have nothing to do with the pace: others use the account, or a server was busy. One in a hundred is
+//! put up with if the pause is short. The pause is made all the same.
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +34,12 @@ const SHORTEST_CALM: Duration = Duration::from_secs(60);
 const CALM_PER_PAUSE: u32 = 8;
 /// ... and after this at the latest.
 const LONGEST_CALM: Duration = Duration::from_secs(1200);
+/// One refusal in so many requests is put up with, ...
+const PER_TOLERATED: u16 = 100;
+/// ... after many without any so many in a row, ...
+const MOST_TOLERATED: u16 = 3;
+/// ... where the pause is no longer than this.
+const SHORT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Leave to send one request. Its answer is to be told with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +71,8 @@ pub struct Budget {
     /// it means that the pause was too short.
     is_proven: bool,
     refusals_in_a_row: u32,
+    /// Answers that refusals are put up with for.
+    credit: u16,
 }
 
 impl Budget {
@@ -78,6 +89,7 @@ impl Budget {
             epoch: 0,
             is_proven: false,
             refusals_in_a_row: 0,
+            credit: 0,
         }
     }
 
@@ -126,6 +138,7 @@ impl Budget {
 
     /// A request was answered: not too many, by that.
     pub fn answered(&mut self, grant: Grant) {
+        self.credit = (self.credit + 1).min(MOST_TOLERATED * PER_TOLERATED);
         if grant.epoch == self.epoch {
             self.is_proven = true;
             self.refusals_in_a_row = 0;
@@ -135,7 +148,8 @@ impl Budget {
     /// A request was refused because there were too many. `asked` is how long the platform wants to be left alone, if it
     /// says so; `spread` (0 to 1) makes that up to a quarter longer, so that not everybody comes back at one instant.
     ///
-    /// Of requests that were under way together only the first refusal lowers the pace. Whether it did.
+    /// Of requests that were under way together only the first refusal lowers the pace, if it is not put up with. Whether it
+    /// did.
     pub fn refused(&mut self, grant: Grant, now: Tick, asked: Option<Duration>, spread: f64) -> bool {
         let is_first = grant.epoch == self.epoch;
         let own = |times: u32| FIRST_PAUSE.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE);
@@ -146,8 +160,10 @@ impl Budget {
             (None, times) if is_first => own(times),
             (None, _) => return false,
         };
-        let is_lowered = is_first && self.is_proven;
+        let is_tolerated = is_first && self.is_proven && self.credit >= PER_TOLERATED && pause <= SHORT_PAUSE;
+        let is_lowered = is_first && self.is_proven && !is_tolerated;
         if is_first {
+            self.credit -= if is_tolerated { PER_TOLERATED } else { 0 };
             if is_lowered {
                 let ceiling = self.pace(now);
                 let calm = (pause * CALM_PER_PAUSE).clamp(SHORTEST_CALM, LONGEST_CALM);
@@ -162,7 +178,9 @@ impl Budget {
         // One request goes first, and the way back begins when it may.
         self.tokens = 0.0;
         self.counted_at = self.counted_at.max(self.paused_until);
-        if let Some(recovery) = self.recovery.as_mut().filter(|recovery| is_first || recovery.from >= now) {
+        if let Some(recovery) =
+            self.recovery.as_mut().filter(|recovery| is_first && !is_tolerated || recovery.from >= now)
+        {
             recovery.from = recovery.from.max(self.paused_until);
         }
         is_lowered

@@ -101,6 +101,38 @@ fn a_pause_may_be_a_quarter_longer_and_never_shorter() {
 }
 
 #[test]
+fn one_refusal_in_a_hundred_is_put_up_with_where_it_costs_little() {
+    for (answered, asked, pace) in [(99, 2.0, 7.0), (100, 2.0, 10.0), (100, 3.0, 10.0), (1000, 4.0, 7.0)] {
+        let (mut budget, mut now) = (Budget::new(10.0), START);
+        for _ in 0..answered {
+            let grant;
+            (grant, now) = next(&mut budget, now);
+            budget.answered(grant);
+        }
+        let (grant, now) = next(&mut budget, now);
+        budget.refused(grant, now, Some(seconds(asked)), 0.0);
+        assert_eq!(budget.pace(budget.paused_until()), pace, "{answered} and then {asked} s");
+        assert_eq!(budget.paused_until(), now + seconds(asked), "the pause is kept all the same");
+    }
+    // A long time without any is worth three.
+    let (mut budget, mut now) = (Budget::new(10.0), START);
+    for _ in 0..10_000 {
+        let grant;
+        (grant, now) = next(&mut budget, now);
+        budget.answered(grant);
+    }
+    let paces = [(); 4].map(|()| {
+        let (grant, at) = next(&mut budget, now);
+        budget.answered(grant);
+        let (grant, at) = next(&mut budget, at);
+        budget.refused(grant, at, Some(seconds(1.0)), 0.0);
+        now = at;
+        budget.pace(budget.paused_until())
+    });
+    assert_eq!(paces, [10.0, 10.0, 10.0, 7.0]);
+}
+
+#[test]
 fn what_was_under_way_together_lowers_the_pace_once() {
     let mut budget = Budget::new(10.0);
     let grants: Vec<Grant> = (0..8).map(|_| budget.ask(START).expect("a burst")).collect();
@@ -195,7 +227,7 @@ fn it_comes_to_just_below_what_the_platform_takes() {
         let used = f64::from(taken) / (end - begin).as_secs_f64() / per_second;
         let wasted = f64::from(refused) / f64::from(taken + refused);
         assert!(used > 0.75 && used <= 1.0, "{per_second}/{burst}/{pause}: {used:.3} of what is taken");
-        assert!(wasted < 0.01, "{per_second}/{burst}/{pause}: {wasted:.5} refused");
+        assert!(wasted < 0.015, "{per_second}/{burst}/{pause}: {wasted:.5} refused");
     }
 }
 
@@ -246,14 +278,18 @@ proptest! {
                 Step::Refuse(which, asked, spread) if !under_way.is_empty() => {
                     let grant = under_way.swap_remove(which % under_way.len());
                     let (before, is_first, is_proven) = (budget.pace(now), grant.epoch == budget.epoch, budget.is_proven);
+                    let has_credit = budget.credit >= PER_TOLERATED;
                     let is_lowered = budget.refused(grant, now, asked.map(Duration::from_secs), spread);
-                    prop_assert_eq!(is_lowered, is_first && is_proven);
+                    prop_assert!(!is_lowered || is_first && is_proven);
+                    // Put up with only where the pause is short.
+                    let is_tolerated = is_first && is_proven && !is_lowered;
+                    prop_assert!(!is_tolerated || has_credit && asked.is_none_or(|asked| asked <= 3));
                     if let Some(asked) = asked {
                         forbidden_until = forbidden_until.max(now + Duration::from_secs(asked));
                     }
                     // Lowered by the first of a round trip, and by no other.
                     let after = budget.pace(now);
-                    match (is_first, is_proven) {
+                    match (is_first, is_lowered) {
                         (true, true) => prop_assert!((after - (before * FALL).max(lowest)).abs() < 1e-9),
                         (true, false) => prop_assert!(after <= before),
                         (false, _) => prop_assert_eq!(after, before),
@@ -301,10 +337,10 @@ fn by_chance(share: f64) -> (f64, Duration) {
     (f64::from(taken) / 3600.0, back.expect("it comes back") - last)
 }
 
-/// A refusal by chance cannot be told from one for the pace. What it costs is bounded, and soon forgotten.
+/// A refusal by chance cannot be told from one for the pace. Few cost little, many cost most of it, and not for long.
 #[test]
-fn refusals_that_no_pace_could_prevent_cost_most_of_it_and_not_for_long() {
-    for (share, at_least) in [(0.001, 8.0), (0.01, 2.5), (0.05, 0.9), (0.2, 0.5)] {
+fn refusals_that_no_pace_could_prevent_cost_what_they_may_and_not_for_long() {
+    for (share, at_least) in [(0.001, 9.0), (0.01, 6.0), (0.05, 0.9), (0.2, 0.5)] {
         let (taken, back) = by_chance(share);
         assert!(taken >= at_least, "{share}: {taken:.2} of 10 requests a second");
         assert!(back <= 2 * SHORTEST_CALM + seconds(4.0), "{share}: {back:?}");
