@@ -133,6 +133,8 @@ MAY_BE_MISSING = {
     "agent_session_exporter_otlp_dropped_total": "nothing is pushed",
     "agent_session_exporter_web_config_last_reload_successful": "there is no web configuration",
 }
+# Series that are there now and then: it is enough that they were in the last minutes.
+COMES_AND_GOES = {"agent_session_exporter_source_oldest_unread_timestamp_seconds"}
 
 
 def rules_ask_for_what_is_there(port):
