@@ -287,7 +287,7 @@ async fn calls_that_are_always_refused_do_not_slow_down_the_others() {
     assert!((4..=8).contains(&measured.refused()), "{}", measured.refused());
 }
 
-/// What docs/performance.md says of thousands of sessions, of a long history, and of limits.
+/// What docs/performance.md says of thousands of sessions and of a long history.
 #[tokio::test(start_paused = true)]
 #[ignore = "takes minutes: cargo test --release --test suite pacing::figures -- --ignored --nocapture"]
 async fn figures() {
@@ -304,6 +304,12 @@ async fn figures() {
     let long = |platform| SimulateOptions { history: 50_000, steps: 4, ..crowd(platform, 300) };
     long_history(hcompany(long(Platform::HCompany), 10.0)).await;
     long_history(everruns(long(Platform::Everruns), 10.0)).await;
+}
+
+/// What docs/performance.md says of limits.
+#[tokio::test(start_paused = true)]
+#[ignore = "takes minutes: cargo test --release --test suite pacing::figures -- --ignored --nocapture"]
+async fn figures_of_limits() {
     for (pause, window) in [(0, 0.0), (60, 0.0), (0, 60.0)] {
         let limits = SimulateOptions {
             rate_limit: 5.0,
