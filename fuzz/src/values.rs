@@ -18,7 +18,11 @@ fn base_url(text: &str) {
     let Ok(url) = BaseUrl::parse(text) else { return };
     assert_eq!(BaseUrl::parse(url.as_str()).as_ref(), Ok(&url), "its own spelling is another address");
     assert!(!url.as_str().ends_with('/') && !url.host().is_empty());
-    assert!(!url.as_str().contains(['@', '?', '#']), "credentials, queries and fragments are refused");
+    assert!(!url.as_str().contains(['?', '#']), "queries and fragments are refused");
+    let (_, behind) = url.as_str().split_once("://").expect("it has a scheme");
+    let authority = behind.split('/').next().expect("it has a first part");
+    assert!(!authority.contains('@'), "credentials are refused");
+    assert!(authority.starts_with(url.host()), "what is dropped was meant");
     let secured = url.as_str().starts_with("https://");
     assert!(!(secured && url.is_in_the_clear()));
 }

@@ -75,3 +75,33 @@ fn model_call<'a>(call: &ModelCall<NameId>, name: &dyn Fn(NameId) -> &'a str) ->
     let failed = call.error.map_or("", |_| ", failed");
     format!("model call{model}: {} in, {} out{failed}", tokens.input, tokens.output)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Status, ToolCall, TurnOutcome};
+
+    #[test]
+    fn facts_are_told_with_what_is_in_them() {
+        let tool = || ToolCall { tool: NameId(7), id: None, span: None };
+        let failed = Fact::TurnEnded { turn: None, outcome: TurnOutcome::Failed, error: Some(NameId(8)), took: None };
+        let cases = [
+            (Fact::Entered(Status::Idle), "now idle"),
+            (Fact::Step { calls: vec![tool(), tool()], valid: true }, "step, asks for click, click"),
+            (Fact::Step { calls: vec![tool()], valid: false }, "step: the model's answer could not be understood"),
+            (Fact::ToolEnded { call: tool(), error: Some(NameId(8)), took: None }, "click failed (timeout)"),
+            (failed, "turn failed (timeout)"),
+            (Fact::TurnAbandoned(None), "turn given up: nothing was heard of it for too long"),
+            (Fact::Checked(12), "the platform counts 12 tokens"),
+            (Fact::Undecoded(NameId(8)), "event that could not be decoded (timeout)"),
+            (Fact::Passed(3), "3 positions hold nothing"),
+            (Fact::Lost(4), "4 events were gone before they could be read"),
+            (Fact::Gone, "the platform no longer knows it"),
+            (Fact::Returned, "the platform knows it again"),
+        ];
+        let name = |id: NameId| if id == NameId(7) { "click" } else { "timeout" };
+        for (fact, expected) in cases {
+            assert_eq!(describe(&fact, &name), expected);
+        }
+    }
+}

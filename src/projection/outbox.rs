@@ -41,11 +41,6 @@ impl Outbox {
         self.waiting.clone()
     }
 
-    /// How many may wait.
-    pub fn limit(&self) -> u64 {
-        self.limit
-    }
-
     /// Sets how many may wait; more than that leave with the next commit.
     pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;

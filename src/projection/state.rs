@@ -471,11 +471,6 @@ impl State {
         }
     }
 
-    /// Sets all totals to zero, to be folded again.
-    pub fn clear_totals(&mut self) {
-        self.families.clear();
-    }
-
     /// Adds totals that were folded elsewhere.
     pub fn absorb(&mut self, totals: &Families) {
         self.families.absorb(totals);

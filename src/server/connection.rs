@@ -224,6 +224,9 @@ fn http1_builder() -> http1::Builder {
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
     // Whoever closes his side after the request still waits for the answer.
     builder.half_close(true);
+    // Else a complaint about what comes behind a request is put into the middle of that request's answer, if that still
+    // waits to be sent (hyper 1.12).
+    builder.writev(false);
     builder
 }
 

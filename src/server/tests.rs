@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{About, App, Archive, ArchiveError, Door, Line, SessionQuery, serve};
+use super::{About, App, Archive, ArchiveError, Door, Line, SessionQuery, converse, serve};
 use crate::domain::{
     Clock, ConcurrencyLimit, Limits, SourceIx, Span, SpanId, Timestamp, TokenLimit, TraceContext, TraceId,
 };
@@ -368,6 +368,27 @@ async fn who_says_that_nothing_more_comes_is_answered_all_the_same() {
         stream.read_to_end(&mut reply).await.unwrap();
         assert!(reply.starts_with(b"HTTP/1.1 200 OK\r\n"), "{path}: {}", String::from_utf8_lossy(&reply));
     }
+}
+
+#[tokio::test]
+async fn nonsense_behind_a_request_is_answered_behind_its_answer() {
+    // Smaller than the answer, so that some of it still waits when the nonsense is read.
+    let (mut client, stream) = tokio::io::duplex(1024);
+    let served = converse(stream, Arc::new(app()), CancellationToken::new());
+    let asking = async {
+        // The body is read to its end only when the answer is on its way.
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        client.write_all(format!("{request}nonsense\r\n\r\n").as_bytes()).await.unwrap();
+        let mut replies = Vec::new();
+        client.read_to_end(&mut replies).await.unwrap();
+        String::from_utf8(replies).unwrap()
+    };
+    let ((), replies) = tokio::join!(served, asking);
+    let (head, rest) = replies.split_once("\r\n\r\n").unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let (metrics, behind) = rest.split_at(length.parse().unwrap());
+    assert!(!metrics.contains("HTTP/1.1"), "{metrics}");
+    assert!(behind.starts_with("HTTP/1.1 400 "), "{behind}");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! The conversations with Everruns end, whatever it answers, and pass over nothing that an answer holds.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agent_session_exporter::domain::{Due, Fact, Item, Mark, SourceIx, Status, Timestamp};
+use agent_session_exporter::domain::{DISCOVERED, Due, Fact, Item, Mark, SourceIx, Status, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, everruns};
 use agent_session_exporter::ingest::{CUT, Failure, Finish, Job, Request, TIMED_OUT};
 use agent_session_exporter::projection::{State, broken_invariants};
@@ -13,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;
 
-use crate::support::conversation::{Answer, everruns_state, lead, lead_watched};
+use crate::support::conversation::{Answer, everruns_state, lead, lead_crowded, lead_watched};
 use crate::support::documents::documents;
 use crate::support::lives::at;
 use crate::support::running::{id, report, row};
@@ -297,6 +298,85 @@ fn a_session_that_is_deleted_is_gone_whichever_way_that_is_said() {
             let (finish, _) = lead(&mut *job, &mut state, |_| Answer::Body(status, Bytes::new())).unwrap();
             assert_eq!(finish, Finish::Well);
             assert!(state.active_sessions().all(|(_, session)| session.progress.gone), "{learnt:?}");
+        }
+    }
+}
+
+/// Rows of a list of three hundred, in the order of their last activity.
+fn rows(request: &Request) -> Answer {
+    let number = |name: &str| request.query.iter().find(|(key, _)| *key == name).and_then(|(_, it)| it.parse().ok());
+    let (offset, limit) = (number("offset").unwrap_or(0), number("limit").unwrap_or(100));
+    let row = |place: u32| {
+        json!({"id": id(place).to_string(), "agent_id": "a", "status": "active", "created_at": "2026-11-20T10:00:00Z",
+            "updated_at": format!("2026-11-20T14:{:02}:{:02}Z", 59 - place / 60, 59 - place % 60)})
+    };
+    let rows: Vec<_> = (offset..(offset + limit).min(300)).map(row).collect();
+    body(&json!({"data": rows, "total": 300, "limit": limit, "offset": offset}))
+}
+
+#[test]
+fn in_a_crowd_only_the_top_of_the_list_is_looked_at_and_the_rest_later() {
+    let walked = |items: &[Item]| items.iter().any(|item| matches!(item, Item::Walked { walk: DISCOVERED, .. }));
+    for is_crowded in [false, true] {
+        let (mut pages, mut is_whole) = (0, false);
+        let answer = |request: &Request| match request.path.as_str() {
+            "/v1/agents" => body(&json!({"data": [{"id": "a", "name": "agent"}]})),
+            "/v1/sessions" => {
+                pages += 1;
+                rows(request)
+            }
+            _ => Answer::Body(404, Bytes::new()),
+        };
+        let mut round = platform(Learnt::Flat).discover(&|_| None, at(0));
+        let watch = |items: &[Item]| is_whole |= walked(items);
+        let ended = match is_crowded {
+            false => lead_watched(&mut *round, &mut state(), answer, watch),
+            true => lead_crowded(&mut *round, &mut state(), answer, watch),
+        };
+        assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
+        assert_eq!((pages > 1, is_whole), (!is_crowded, !is_crowded), "{pages} pages");
+    }
+    // Nothing is known of the server: that has to be found out, whatever waits.
+    let mut asked = Vec::new();
+    let mut round = platform(Learnt::Nothing).discover(&|_| None, at(0));
+    lead_crowded(
+        &mut *round,
+        &mut state(),
+        |request| {
+            asked.push(request.path.clone());
+            Answer::Body(404, Bytes::new())
+        },
+        |_| {},
+    );
+    assert_ne!(asked, [""; 0]);
+
+    let mut sweep = platform(Learnt::Flat).sweep();
+    let ended = lead_crowded(&mut *sweep, &mut state(), |_| panic!("a sweep can wait"), |_| {});
+    assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
+}
+
+#[test]
+fn a_key_that_may_not_see_agents_watches_sessions_all_the_same() {
+    for status in [403, 404, 405, 500] {
+        let mut agents = BTreeMap::new();
+        let mut round = (everruns::DESCRIPTOR.connect)(Account::new(Timestamp::default())).discover(&|_| None, at(0));
+        let answer = |request: &Request| match request.path.as_str() {
+            "/v1/agents" => Answer::Body(status, Bytes::new()),
+            "/v1/sessions" => rows(request),
+            _ => Answer::Body(404, Bytes::new()),
+        };
+        let watch = |items: &[Item]| {
+            agents.extend(items.iter().filter_map(|item| match item {
+                Item::Row(row) => Some((row.id.clone(), row.agent.clone())),
+                _ => None,
+            }));
+        };
+        let (finish, _) = lead_watched(&mut *round, &mut state(), answer, watch).unwrap();
+        if status == 500 {
+            assert_eq!((finish, agents.len()), (Finish::Failed(Failure::Status(500)), 0), "names are waited for");
+        } else {
+            assert_eq!((finish, agents.len()), (Finish::Well, 300), "{status}");
+            assert!(agents.values().all(|agent| agent == "a"), "an id is better than nothing");
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The conversations with the platform end, whatever it answers, and never contradict what they said before.
 
-use agent_session_exporter::domain::{Due, Mark, SessionId, SourceIx, Status, Timestamp};
+use agent_session_exporter::domain::{DISCOVERED, Due, Item, Mark, SessionId, SourceIx, Status, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, hcompany};
-use agent_session_exporter::ingest::{Failure, Finish, Job};
+use agent_session_exporter::ingest::{Failure, Finish, Job, Request};
 use agent_session_exporter::projection::{LabelPolicy, Session, SourceRecord, State};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
 
-use crate::support::conversation::{Answer, lead};
+use crate::support::conversation::{Answer, lead, lead_crowded, lead_watched};
 use crate::support::fixtures::{Kind, fixtures};
 use crate::support::lives::at;
 use crate::support::running::{id, report, row};
@@ -49,6 +49,7 @@ fn jobs() -> Vec<(&'static str, Box<dyn Job>)> {
     vec![
         ("discover", platform().discover(&|_| None, at(0))),
         ("sweep", platform().sweep()),
+        ("recognise", platform().recognise(&[id(1), id(2)])),
         ("limits", platform().limits().expect("there are limits")),
         ("read", platform().read(&due(false))),
         ("read ended", platform().read(&due(true))),
@@ -231,6 +232,41 @@ fn a_position_that_no_stream_has_gives_up_nothing() {
     let body = r#"{"status":"running","first_index":18446744073709551615,"new_events":[]}"#;
     lead(&mut *job, &mut state, |_| Answer::Body(200, body.into())).unwrap();
     assert_eq!(state.active_sessions().next().unwrap().1.progress.cursor, 0);
+}
+
+#[test]
+fn in_a_crowd_only_what_is_known_is_looked_at_and_the_rest_later() {
+    // Two pages of everything that has not ended, and nothing else.
+    let answer = |asked: &mut Vec<String>, request: &Request| {
+        let number = |name: &str| request.query.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+        let walk = ["created_after", "finished_after"].into_iter().find(|name| number(name).is_some());
+        asked.push(format!("{} {}", walk.unwrap_or("active"), number("page").expect("a page")));
+        let total = if walk.is_none() { 2 * number("size").expect("a size").parse::<u64>().unwrap() } else { 0 };
+        let row = |second: usize| {
+            format!(r#"{{"id":"{}","status":"running","created_at":"2026-11-20T14:30:{second:02}Z"}}"#, id(1))
+        };
+        let rows: Vec<_> = (0..usize::from(total > 0)).map(row).collect();
+        Answer::Body(200, format!(r#"{{"items":[{}],"total":{total},"page":1}}"#, rows.join(",")).into())
+    };
+    let walked = |items: &[Item]| items.iter().any(|item| matches!(item, Item::Walked { walk: DISCOVERED, .. }));
+
+    let (mut asked, mut is_whole) = (Vec::new(), false);
+    let mut round = platform().discover(&|_| None, at(0));
+    let ended = lead_watched(&mut *round, &mut state(), |it| answer(&mut asked, it), |it| is_whole |= walked(it));
+    assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
+    assert_eq!(asked, ["active 1", "active 2", "created_after 1", "finished_after 1"]);
+    assert!(is_whole);
+
+    let (mut asked, mut is_whole) = (Vec::new(), false);
+    let mut round = platform().discover(&|_| None, at(0));
+    let ended = lead_crowded(&mut *round, &mut state(), |it| answer(&mut asked, it), |it| is_whole |= walked(it));
+    assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
+    assert_eq!(asked, ["active 1", "active 2", "finished_after 1"]);
+    assert!(!is_whole, "what was not looked for is not said to be known");
+
+    let mut sweep = platform().sweep();
+    let ended = lead_crowded(&mut *sweep, &mut state(), |_| panic!("a sweep can wait"), |_| {});
+    assert_eq!(ended.map(|(finish, _)| finish), Some(Finish::Well));
 }
 
 proptest! {

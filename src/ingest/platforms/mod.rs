@@ -20,11 +20,6 @@ use crate::domain::{Capabilities, Due, SessionId, Span, Timestamp};
 /// Every platform.
 pub static PLATFORMS: &[&Descriptor] = &[&hcompany::DESCRIPTOR, &everruns::DESCRIPTOR];
 
-/// The platform of that name.
-pub fn find(name: &str) -> Option<&'static Descriptor> {
-    PLATFORMS.iter().find(|platform| platform.name == name).copied()
-}
-
 /// All that others have to know of a platform before anything is asked of it.
 pub struct Descriptor {
     /// The word for it in files and on the command line, and the value of the label `platform`.

@@ -174,3 +174,44 @@ fn calls_are_told_as_the_conventions_have_them() {
         assert_eq!(names[..catalog::ATTRIBUTES.len()], *catalog::ATTRIBUTES, "{row} is documented so");
     }
 }
+
+#[test]
+fn a_metric_with_too_many_points_is_told_in_pieces_that_say_the_same() {
+    use opentelemetry_proto::tonic::metrics::v1::{
+        ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, NumberDataPoint, Sum,
+    };
+
+    const MANY: usize = 2 * POINTS + 1;
+    let temporality = 2;
+    let datas = [
+        Data::Gauge(Gauge { data_points: vec![NumberDataPoint::default(); MANY] }),
+        Data::Sum(Sum {
+            data_points: vec![NumberDataPoint::default(); MANY],
+            aggregation_temporality: temporality,
+            is_monotonic: true,
+        }),
+        Data::Histogram(Histogram {
+            data_points: vec![HistogramDataPoint::default(); MANY],
+            aggregation_temporality: temporality,
+        }),
+        Data::ExponentialHistogram(ExponentialHistogram {
+            data_points: vec![ExponentialHistogramDataPoint::default(); MANY],
+            aggregation_temporality: temporality,
+        }),
+    ];
+    for data in datas {
+        let whole = Metric { name: "a".into(), unit: "s".into(), data: Some(data), ..Metric::default() };
+        let pieces = points::pieces(whole.clone());
+        let counts: Vec<usize> = pieces.iter().map(points::count).collect();
+        assert_eq!(counts, [POINTS, POINTS, 1]);
+        for piece in pieces {
+            assert_eq!((&piece.name, &piece.unit), (&whole.name, &whole.unit));
+            match piece.data.expect("it has points") {
+                Data::Sum(sum) => assert_eq!((sum.aggregation_temporality, sum.is_monotonic), (temporality, true)),
+                Data::Histogram(histogram) => assert_eq!(histogram.aggregation_temporality, temporality),
+                Data::ExponentialHistogram(histogram) => assert_eq!(histogram.aggregation_temporality, temporality),
+                data => assert!(matches!((&data, &whole.data), (Data::Gauge(_), Some(Data::Gauge(_))))),
+            }
+        }
+    }
+}

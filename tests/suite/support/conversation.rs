@@ -28,9 +28,30 @@ pub fn lead(job: &mut dyn Job, state: &mut State, answer: impl FnMut(&Request) -
 pub fn lead_watched(
     job: &mut dyn Job,
     state: &mut State,
+    answer: impl FnMut(&Request) -> Answer,
+    watch: impl FnMut(&[Item]),
+) -> Option<(Finish, usize)> {
+    converse(job, state, answer, watch, false)
+}
+
+/// The same, while more sessions wait to be read than is good: so before each request the job is told.
+pub fn lead_crowded(
+    job: &mut dyn Job,
+    state: &mut State,
+    answer: impl FnMut(&Request) -> Answer,
+    watch: impl FnMut(&[Item]),
+) -> Option<(Finish, usize)> {
+    converse(job, state, answer, watch, true)
+}
+
+fn converse(
+    job: &mut dyn Job,
+    state: &mut State,
     mut answer: impl FnMut(&Request) -> Answer,
     mut watch: impl FnMut(&[Item]),
+    is_crowded: bool,
 ) -> Option<(Finish, usize)> {
+    let mut told_crowded = false;
     let mut input = Input::Begin;
     let mut asked: Option<(Request, u32)> = None;
     for moves in 1..400 {
@@ -41,7 +62,12 @@ pub fn lead_watched(
                 input = Input::Committed(committed(state, items));
                 continue;
             }
+            Output::Fetch(_) if is_crowded && !std::mem::replace(&mut told_crowded, true) => {
+                input = Input::Crowded;
+                continue;
+            }
             Output::Fetch(request) => {
+                told_crowded = false;
                 asked = Some((request.clone(), 1));
                 request
             }

@@ -83,3 +83,48 @@ fn stats(status: u16, body: &Bytes) -> Finding {
         _ => Finding::Note("no count to compare sweeps with".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(finding: Finding) -> String {
+        match finding {
+            Finding::Good(text) => format!("good: {text}"),
+            Finding::Note(text) => format!("note: {text}"),
+            Finding::Bad(text) => format!("bad: {text}"),
+        }
+    }
+
+    #[test]
+    fn each_answer_is_judged_and_says_what_to_do() {
+        type Judge = fn(u16, &Bytes) -> Finding;
+        let moved = r#"{"data":[{"id":"s","status":"idle","created_at":"2026-11-20T14:30:00Z",
+            "updated_at":"2026-11-20T14:31:00Z"}],"total":1,"limit":1}"#;
+        let still = r#"{"data":[{"id":"s","status":"idle","created_at":"2026-11-20T14:30:00Z"}],"total":1,"limit":1}"#;
+        let cases: &[(Judge, u16, &str, &str)] = &[
+            (listed, 200, moved, "good: 1"),
+            (listed, 200, "<html>", "bad: the answer is no list of sessions: is base_url right?"),
+            (listed, 401, "", "bad: the key is not accepted (HTTP 401)"),
+            (listed, 403, "", "bad: the key may not list sessions (HTTP 403): is organization_id right?"),
+            (listed, 404, "", "bad: there is no list of sessions here (HTTP 404): is base_url right?"),
+            (listed, 405, "", "bad: this server has no list of sessions (HTTP 405)"),
+            (listed, 500, "", "bad: HTTP 500"),
+            (agents, 200, r#"{"data":[],"total":7}"#, "good: 7"),
+            (agents, 403, "", "note: cannot be listed (HTTP 403): labels will show ids"),
+            (agents, 404, "", "bad: HTTP 404"),
+            (last_activity, 200, r#"{"data":[],"total":0,"limit":1}"#, "good: no session to tell by"),
+            (last_activity, 200, moved, "good: told"),
+            (last_activity, 200, still, "note: not told: every session costs a request in every round"),
+            (last_activity, 404, "", "note: not told by a list of all sessions"),
+            (newer_filters, 200, r#"{"data":[],"total":0,"limit":1}"#, "good: known"),
+            (newer_filters, 200, moved, "note: not known"),
+            (stats, 200, "{}", "note: no count"),
+            (stats, 404, "", "note: no count"),
+        ];
+        for (judge, status, body, expected) in cases {
+            let said = word(judge(*status, &Bytes::from_static(body.as_bytes())));
+            assert!(said.starts_with(expected), "{status} {body}: {said}");
+        }
+    }
+}

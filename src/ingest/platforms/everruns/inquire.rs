@@ -134,3 +134,76 @@ impl Inquiry for Inquire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::domain::Timestamp;
+
+    /// Asks about session `s` of agent `two`; a server answers by path. Gives the paths and how it ended.
+    fn asked(answer: impl Fn(&str) -> (u16, &'static str)) -> (Vec<String>, Next) {
+        let account = Account::new(Timestamp::default());
+        let id = SessionId::new("s");
+        let mut inquire = Inquire::new(&account, Arc::new(Learnt::default()), &id, "two", false);
+        let (mut paths, mut heard) = (Vec::new(), Heard::Begin);
+        loop {
+            match inquire.next(heard) {
+                Next::Fetch(request) => {
+                    let (status, body) = answer(&request.path);
+                    let (now, body) = (Timestamp::default(), Bytes::from_static(body.as_bytes()));
+                    let response = Response { status, etag: None, body, asked_at: now, received_at: now, date: None };
+                    heard = Heard::Response(response);
+                    paths.push(request.path);
+                }
+                end => return (paths, end),
+            }
+        }
+    }
+
+    const LIST: &str = r#"{"data":[],"total":0,"limit":1}"#;
+    const SESSION: &str = r#"{"id":"s","status":"idle","created_at":"2026-11-20T14:30:00Z"}"#;
+    const AGENTS: &str = r#"{"data":[{"id":"1","name":"one"},{"id":"2","name":"two"},{"id":"3","name":"three"}]}"#;
+
+    #[test]
+    fn a_session_is_told_or_unknown_or_cannot_be_asked_for() {
+        let of = |status: u16, body: &'static str| {
+            asked(|path| match path {
+                "/v1/sessions" => (200, LIST),
+                "/v1/sessions/s" => (status, body),
+                _ => (404, ""),
+            })
+            .1
+        };
+        assert!(matches!(of(200, SESSION), Next::Told(_)));
+        assert!(matches!(of(200, "<html>"), Next::Again(_)));
+        assert_eq!([404, 410].map(|status| of(status, "")), [Next::Unknown, Next::Unknown]);
+        assert_eq!(of(500, ""), Next::Failed(Failure::Status(500)));
+        assert_eq!(asked(|_| (404, "")).1, Next::Failed(Failure::Status(404)), "no list of sessions anywhere");
+    }
+
+    #[test]
+    fn on_old_servers_it_is_looked_for_below_every_agent_its_own_first() {
+        let below = |path: &str, home: &str| match path.split('/').collect::<Vec<_>>()[..] {
+            ["", "v1", "agents"] => (200, AGENTS),
+            ["", "v1", "agents", agent, "sessions", "s"] if agent == home => (200, SESSION),
+            _ => (404, ""),
+        };
+        let agents = |paths: &[String]| -> String {
+            paths
+                .iter()
+                .filter(|path| path.ends_with("/sessions/s"))
+                .map(|path| &path["/v1/agents/".len()..][..1])
+                .collect()
+        };
+        let (paths, end) = asked(|path| below(path, "2"));
+        assert!(matches!(end, Next::Told(_)));
+        assert_eq!(agents(&paths), "2");
+        let (paths, end) = asked(|path| below(path, "1"));
+        assert!(matches!(end, Next::Told(_)), "{paths:?}");
+        assert!(agents(&paths).starts_with('2') && agents(&paths).ends_with('1'));
+        let (paths, end) = asked(|path| below(path, "9"));
+        assert_eq!((agents(&paths).len(), end), (3, Next::Unknown));
+    }
+}

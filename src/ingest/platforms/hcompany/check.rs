@@ -113,3 +113,52 @@ fn token_limit(status: u16, body: &Bytes) -> Finding {
         (status, _) => Finding::Note(format!("not available (HTTP {status})")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(finding: Finding) -> String {
+        match finding {
+            Finding::Good(text) => format!("good: {text}"),
+            Finding::Note(text) => format!("note: {text}"),
+            Finding::Bad(text) => format!("bad: {text}"),
+        }
+    }
+
+    #[test]
+    fn each_answer_is_judged_and_says_what_to_do() {
+        type Judge = fn(u16, &Bytes) -> Finding;
+        let (none, html) = (r#"{"items":[],"total":0,"page":1}"#, "<html>");
+        let some = r#"{"items":[{"id":"s","status":"idle","created_at":"2026-11-20T14:30:00Z"}],"total":1,"page":1}"#;
+        let cases: &[(Judge, u16, &str, &str)] = &[
+            (listed, 200, some, "good: key accepted, 1 sessions"),
+            (listed, 200, html, "bad: "),
+            (listed, 401, "", "bad: key not accepted (HTTP 401)"),
+            (listed, 403, "", "bad: key not accepted for this scope (HTTP 403): try `owner: me-in-organization`"),
+            (listed, 404, "", "bad: no such API (HTTP 404): is base_url right?"),
+            (listed, 500, "", "bad: HTTP 500"),
+            (last_activity, 200, none, "good: no session to look at yet"),
+            (last_activity, 200, some, "note: not in lists"),
+            (last_activity, 200, html, "bad: "),
+            (last_activity, 502, "", "bad: HTTP 502"),
+            (newer_statuses, 200, some, "good: queued and awaiting_tool_results can be listed"),
+            (newer_statuses, 422, "", "note: queued and awaiting_tool_results are unknown to this server"),
+            (newer_statuses, 500, "", "bad: HTTP 500"),
+            (created_after, 200, none, "good: honoured"),
+            (created_after, 200, some, "bad: ignored by this server"),
+            (created_after, 422, "", "bad: ignored by this server"),
+            (created_after, 200, html, "bad: "),
+            (finished_after, 422, "", "note: not honoured"),
+            (finished_after, 401, "", "bad: key not accepted (HTTP 401)"),
+            (session_limit, 200, html, "note: "),
+            (session_limit, 404, "", "note: not available (HTTP 404)"),
+            (token_limit, 200, html, "note: "),
+            (token_limit, 404, "", "note: not available (HTTP 404)"),
+        ];
+        for (judge, status, body, expected) in cases {
+            let said = word(judge(*status, &Bytes::from_static(body.as_bytes())));
+            assert!(said.starts_with(expected), "{status} {body}: {said}");
+        }
+    }
+}
