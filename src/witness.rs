@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::domain::{Report, SourceIx, Timestamp};
 use crate::engine::{EngineError, EngineHandle, Observer};
 use crate::ingest::Failure;
+use crate::ingest::limiter::Pace;
 use crate::ingest::poller::{Committing, Ledger, LedgerError, Witness};
 use crate::journal::{Archive, CommitStats, Journal, JournalError, SessionFilter};
 use crate::projection::TraceSpan;
@@ -94,6 +95,15 @@ impl Witness for SourceWitness {
 
     fn backlog(&self, sessions: usize) {
         self.instruments.backlog(&self.name, sessions);
+    }
+
+    fn oldest_unread(&self, since: Option<Timestamp>) {
+        self.instruments.oldest_unread(&self.name, since);
+    }
+
+    fn paced(&self, pace: Pace, at: Timestamp) {
+        let paused_until = (!pace.paused_for.is_zero()).then(|| at.plus(pace.paused_for.into()));
+        self.instruments.request_pace(&self.name, pace.per_second, paused_until);
     }
 
     fn skew(&self, seconds: f64) {

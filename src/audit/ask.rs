@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 use super::{Watched, agent_label};
 use crate::domain::{SessionNo, Timestamp};
 use crate::ingest::access::Access;
+use crate::ingest::lanes::Lane;
+use crate::ingest::limiter::Pace;
 use crate::ingest::platforms::Platform;
 use crate::ingest::poller::Witness;
 use crate::ingest::{Failure, Heard, Inquiry, Next, Request, Statement};
@@ -110,7 +112,7 @@ async fn converse(mut inquiry: Box<dyn Inquiry>, access: &Access) -> Said {
                 _ => return Said::Failed(Failure::Nonsense(reason)),
             },
         };
-        heard = match access.ask(&request, &mut attempts).await {
+        heard = match access.ask(&request, &mut attempts, Lane::Settling, None).await {
             Ok(response) => Heard::Response(response),
             Err(failure) => Heard::Failed(failure),
         };
@@ -132,6 +134,10 @@ impl Witness for Silent {
     fn discovered(&self, _: Result<(), &Failure>, _: Timestamp) {}
 
     fn backlog(&self, _: usize) {}
+
+    fn oldest_unread(&self, _: Option<Timestamp>) {}
+
+    fn paced(&self, _: Pace, _: Timestamp) {}
 
     fn skew(&self, _: f64) {}
 }

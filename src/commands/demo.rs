@@ -27,7 +27,7 @@ fn options(platform: Platform, seed: u64) -> SimulateOptions {
         rate: 1.0,
         speed: 5.0,
         delete_after: 1800.0,
-        fault_rate_429: 0.01,
+        fault_rate_429: 0.005,
         fault_rate_5xx: 0.01,
         fault_rate_slow: 0.01,
         slow_ms: 500,

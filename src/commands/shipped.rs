@@ -19,11 +19,12 @@ macro_rules! runbooks {
 }
 
 /// Under the paths that the alerts name.
-const RUNBOOKS: [(&str, &str); 30] = runbooks![
+const RUNBOOKS: [(&str, &str); 31] = runbooks![
     "AgentCommitsFailing",
     "AgentConfigNotTakenOver",
     "AgentCostOverBudget",
     "AgentCostRunsAway",
+    "AgentEventsLate",
     "AgentEventsLost",
     "AgentEventsNotUnderstood",
     "AgentLimitNearlyReached",

@@ -165,6 +165,8 @@ pub struct Due {
     pub adopt: Option<Timestamp>,
     /// Whether the list says that it has ended.
     pub ended: bool,
+    /// Since when nothing happens in it, if a list shows it ended or at rest.
+    pub quiet_since: Option<Timestamp>,
     /// When it ended, as far as lists said.
     pub finished_at: Option<Timestamp>,
     /// When it was started, as far as anything said.
@@ -219,6 +221,7 @@ impl Due {
             mark: None,
             adopt: None,
             ended: false,
+            quiet_since: None,
             finished_at: None,
             started_at: None,
             rests: false,

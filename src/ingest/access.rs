@@ -1,4 +1,6 @@
 //! The way to one account: requests within its budget, asked again with growing pauses until there is an answer.
+//!
+//! Every request, repeated ones included, waits in its lane for leave from the budget, which is told what became of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::limiter::Limiter;
+use super::budget::Grant;
+use super::lanes::Lane;
+use super::limiter::{Limiter, Pace, Place, Refusal};
 use super::poller::Witness;
 use super::transport::{Answer, Transport, TransportError};
 use super::{CUT, Failure, Request, Response, TIMED_OUT};
@@ -17,9 +21,7 @@ use crate::domain::{Clock, Timestamp};
 const ATTEMPTS: u32 = 4;
 /// The pause before the second attempt; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A 429 without Retry-After pauses the source for this long, then twice as long, and so on.
-const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
-/// A platform may ask for this much patience; asked for more, we ask again after it.
+/// A server that fails may ask for this much patience; asked for more, we ask again after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The way to one account.
@@ -37,11 +39,22 @@ pub struct Access {
 }
 
 impl Access {
-    /// Asks until there is an answer that a job can use, or the attempts are used up.
-    pub async fn ask(&self, request: &Request, attempts: &mut u32) -> Result<Response, Failure> {
+    /// Asks until there is an answer that a job can use, or the attempts are used up. Who has a `place` in the lane
+    /// already need not go to its end with the first request.
+    pub async fn ask(
+        &self,
+        request: &Request,
+        attempts: &mut u32,
+        lane: Lane,
+        mut place: Option<Place>,
+    ) -> Result<Response, Failure> {
         loop {
             *attempts += 1;
-            self.limiter.acquire().await;
+            if self.limiter.is_left_alone(request.endpoint) {
+                // What only this job asks for must not hold up the others. It is tried again later.
+                return Err(Failure::Throttled);
+            }
+            let grant = place.take().unwrap_or_else(|| self.limiter.enter(lane)).wait().await;
             let asked_at = self.clock.now();
             let began = Instant::now();
             let span = tracing::debug_span!("request", endpoint = request.endpoint, status = Empty);
@@ -55,18 +68,28 @@ impl Access {
             }
             drop(span);
             let received_at = self.clock.now();
+            let mut wait = pause(*attempts);
             let failure = match answer {
                 Ok(answer) => {
                     let bytes = answer.body.len() as u64;
                     let code = answer.status.to_string();
                     self.witness.requested(request.endpoint, &code, began.elapsed(), bytes);
                     self.note_skew(&answer, asked_at, received_at);
-                    match self.judge(request, &answer, *attempts) {
+                    self.judge_pace(grant, request.endpoint, &answer);
+                    match judge(request, answer.status) {
                         None => {
                             let Answer { status, etag, body, date, .. } = answer;
                             return Ok(Response { status, etag, body, asked_at, received_at, date });
                         }
-                        Some(failure) => failure,
+                        // The budget makes the pause, and everybody keeps it.
+                        Some(Failure::Throttled) => {
+                            wait = Duration::ZERO;
+                            Failure::Throttled
+                        }
+                        Some(failure) => {
+                            wait = wait.max(answer.retry_after.unwrap_or_default().min(LONGEST_PAUSE));
+                            failure
+                        }
                     }
                 }
                 Err(error) => {
@@ -85,7 +108,7 @@ impl Access {
                 return Err(failure);
             }
             tracing::debug!(endpoint = request.endpoint, %failure, attempt = *attempts, "asking again");
-            sleep(pause(*attempts)).await;
+            sleep(wait).await;
         }
     }
 
@@ -98,20 +121,34 @@ impl Access {
         true
     }
 
-    /// What is wrong with an answer, unless it is the job's to understand.
-    fn judge(&self, request: &Request, answer: &Answer, attempts: u32) -> Option<Failure> {
+    /// What an answer says of how fast the platform may be asked.
+    fn judge_pace(&self, grant: Grant, endpoint: &'static str, answer: &Answer) {
         match answer.status {
-            401 => Some(Failure::KeyRefused(401)),
-            403 if request.speaks_for_key => Some(Failure::KeyRefused(403)),
             429 => {
                 self.witness.throttled();
-                let wait = answer.retry_after.unwrap_or(THROTTLE_PAUSE * 2u32.pow(attempts.min(8) - 1));
-                self.limiter.pause(jittered(wait.min(LONGEST_PAUSE)));
-                Some(Failure::Throttled)
+                match self.limiter.refused(grant, endpoint, answer.retry_after) {
+                    Refusal::TooFast => {
+                        let Pace { per_second, paused_for } = self.limiter.pace();
+                        tracing::info!(
+                            per_second,
+                            ?paused_for,
+                            "the platform takes fewer requests: it is asked more slowly"
+                        );
+                    }
+                    Refusal::OfItsKind => {
+                        tracing::warn!(
+                            endpoint,
+                            "the platform refuses these calls whatever the pace: they are left alone"
+                        );
+                    }
+                    Refusal::TooSoon => {}
+                }
             }
-            408 | 500.. => Some(Failure::Status(answer.status)),
-            _ => None,
+            // A server in trouble says nothing of what it would take otherwise.
+            500.. => return,
+            _ => self.limiter.answered(grant, endpoint),
         }
+        self.witness.paced(self.limiter.pace(), self.clock.now());
     }
 
     fn note_skew(&self, answer: &Answer, asked_at: Timestamp, received_at: Timestamp) {
@@ -120,6 +157,17 @@ impl Access {
         let theirs = date.seconds() + 0.5;
         let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
         self.witness.skew(theirs - ours);
+    }
+}
+
+/// What is wrong with an answer, unless it is the job's to understand.
+fn judge(request: &Request, status: u16) -> Option<Failure> {
+    match status {
+        401 => Some(Failure::KeyRefused(401)),
+        403 if request.speaks_for_key => Some(Failure::KeyRefused(403)),
+        429 => Some(Failure::Throttled),
+        408 | 500.. => Some(Failure::Status(status)),
+        _ => None,
     }
 }
 

@@ -9,9 +9,13 @@
 //! at any point repeats a page, which the engine recognises.
 
 pub mod access;
+pub mod backlog;
+pub mod budget;
 mod call;
+pub mod endpoints;
 mod inquiry;
 mod job;
+pub mod lanes;
 pub mod limiter;
 pub mod platforms;
 pub mod poller;

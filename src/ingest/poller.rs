@@ -1,7 +1,9 @@
 //! One source's loop: does what the schedule says, within the budget, and hands everything learnt to the engine.
 //!
 //! The poller owns what jobs must not touch: the socket, the clock, the retries ([`Access`]). A job that fails is tried
-//! again later. Nothing that fails here moves a cursor.
+//! again later. Nothing that fails here moves a cursor. Every request waits in its lane for leave from the budget.
+
+mod run;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,24 +11,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::futures::Notified;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::Failure;
 use super::access::Access;
+use super::lanes::Lane;
+use super::limiter::Pace;
 use super::platforms::Platform;
 use super::schedule::{Ended, Rhythm, Schedule, Tick, Work};
-use super::{Failure, Finish, Input, Job, Output, Request, Response};
-use crate::domain::{Due, Item, Receipt, Report, SessionId, SourceIx, Timestamp};
+use crate::domain::{Due, Receipt, Report, SessionId, SourceIx, Span, Timestamp};
+use run::Run;
 
 /// How long before the account is looked at again when nothing could be learnt of it.
 const UNRECOGNISED_WAIT: Duration = Duration::from_secs(15);
 /// How long before a foreign account is looked at again; somebody has to change the configuration.
 const FOREIGN_WAIT: Duration = Duration::from_secs(600);
-/// With more sessions than this waiting to be read, discovery looks for no new ones: finding more helps nobody.
-const MAX_BACKLOG: usize = 2000;
 
 /// A pending commit.
 pub type Committing<'a> = Pin<Box<dyn Future<Output = Result<Receipt, LedgerError>> + Send + 'a>>;
@@ -65,6 +69,11 @@ pub trait Witness: Send + Sync {
     fn discovered(&self, outcome: Result<(), &Failure>, at: Timestamp);
     /// So many sessions wait to be read.
     fn backlog(&self, sessions: usize);
+    /// Since when the session is unread that has waited longest, those left out that had ended before polling began;
+    /// `None` if none waits.
+    fn oldest_unread(&self, since: Option<Timestamp>);
+    /// How fast the source is asked.
+    fn paced(&self, pace: Pace, at: Timestamp);
     /// The platform's clock minus ours.
     fn skew(&self, seconds: f64);
 }
@@ -109,12 +118,13 @@ impl Poller {
         let rhythm = Rhythm { limits: rhythm.limits.filter(|_| self.platform.limits().is_some()), ..rhythm };
         let poller = Arc::new(self);
         let mut polling = Polling {
+            schedule: Schedule::new(rhythm, once, poller.access.clock.now()),
             poller,
-            schedule: Schedule::new(rhythm, once),
             walks,
             jobs: JoinSet::new(),
             started: Instant::now(),
-            backlog: watch::channel(0).0,
+            old: watch::channel(0).0,
+            told: None,
             found: tokio::sync::mpsc::channel(64),
         };
         if let Some(pass) = polling.recognise(once, &shutdown).await {
@@ -131,14 +141,24 @@ struct Polling {
     walks: Vec<(String, Timestamp)>,
     jobs: JoinSet<Done>,
     started: Instant,
-    backlog: watch::Sender<usize>,
+    /// Sessions of the past that wait.
+    old: watch::Sender<usize>,
+    /// What was last told of the backlog.
+    told: Option<Told>,
     found: (tokio::sync::mpsc::Sender<Vec<Due>>, tokio::sync::mpsc::Receiver<Vec<Due>>),
+}
+
+/// What is told of the backlog.
+#[derive(Clone, Copy)]
+struct Told {
+    waiting: usize,
+    oldest: Option<Tick>,
 }
 
 enum Event {
     Stop,
     Found(Vec<Due>),
-    Over(Result<Done, tokio::task::JoinError>),
+    Over(Result<Box<Done>, tokio::task::JoinError>),
     Awake,
 }
 
@@ -154,7 +174,9 @@ impl Polling {
             let mut job = poller.platform.recognise(&poller.recognise);
             let mut run = Run {
                 poller: &poller,
-                backlog: None,
+                lane: Lane::Discovery,
+                place: None,
+                old: None,
                 once,
                 found: self.found.0.clone(),
                 walks: Vec::new(),
@@ -182,17 +204,21 @@ impl Polling {
     }
 
     async fn run(&mut self, shutdown: CancellationToken) -> Pass {
+        let limiter = self.poller.access.limiter.clone();
         loop {
-            while let Some(work) = self.schedule.next(self.now()) {
+            let mut changed = std::pin::pin!(limiter.changed());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            while let Some(work) = self.schedule.next(self.now(), &limiter.openings()) {
                 self.start(work);
             }
             self.tell_backlog();
             if let Some(failures) = self.schedule.finished_once() {
                 return Pass { discovered: self.schedule.passes() > 0, failures };
             }
-            match self.select(&shutdown).await {
+            match self.select(&shutdown, changed).await {
                 Event::Stop => break,
-                Event::Found(found) => found.into_iter().for_each(|due| self.schedule.offer(due)),
+                Event::Found(found) => self.offer(found),
                 Event::Over(over) => self.over(over),
                 Event::Awake => {}
             }
@@ -202,15 +228,15 @@ impl Polling {
         Pass { discovered: self.schedule.passes() > 0, failures: 0 }
     }
 
-    async fn select(&mut self, shutdown: &CancellationToken) -> Event {
+    async fn select(&mut self, shutdown: &CancellationToken, changed: Pin<&mut Notified<'_>>) -> Event {
         let wake_at = self.schedule.wake_at().map(|tick| self.started + tick);
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Event::Stop,
             Some(found) = self.found.1.recv() => Event::Found(found),
-            Some(over) = self.jobs.join_next() => Event::Over(over),
+            Some(over) = self.jobs.join_next() => Event::Over(over.map(Box::new)),
+            () = changed => Event::Awake,
             () = async { sleep_until(wake_at.unwrap_or_else(Instant::now)).await }, if wake_at.is_some() => Event::Awake,
-            else => Event::Awake,
         }
     }
 
@@ -218,10 +244,22 @@ impl Polling {
         self.started.elapsed()
     }
 
-    fn tell_backlog(&self) {
+    fn offer(&mut self, found: Vec<Due>) {
+        let now = self.now();
+        found.into_iter().for_each(|due| self.schedule.offer(due, now));
+    }
+
+    fn tell_backlog(&mut self) {
         let backlog = self.schedule.backlog();
-        if self.backlog.send_replace(backlog) != backlog {
-            self.poller.access.witness.backlog(backlog);
+        let told = Told { waiting: backlog.len(), oldest: backlog.oldest() };
+        self.old.send_if_modified(|old| std::mem::replace(old, backlog.old()) != backlog.old());
+        let before = self.told.replace(told);
+        if before.is_none_or(|before| told.waiting != before.waiting) {
+            self.poller.access.witness.backlog(told.waiting);
+        }
+        if before.is_none_or(|before| told.oldest != before.oldest) {
+            let age = told.oldest.map(|since| Span::from(self.now().saturating_sub(since)));
+            self.poller.access.witness.oldest_unread(age.map(|age| self.poller.access.clock.now().minus(age)));
         }
     }
 
@@ -233,152 +271,36 @@ impl Polling {
                 let walked = |name: &str| walks.iter().find(|(walk, _)| walk == name).map(|(_, until)| *until);
                 poller.platform.discover(&walked, poller.access.clock.now())
             }
-            Work::Read(due) => poller.platform.read(due),
+            Work::Read { due, .. } => poller.platform.read(due),
             Work::Sweep => poller.platform.sweep(),
             Work::Limits => poller.platform.limits().expect("the schedule asks for limits only where there are any"),
         };
-        // Readers go on whatever the backlog is; only who adds to it has to know.
-        let backlog = matches!(work, Work::Discover | Work::Sweep).then(|| self.backlog.subscribe());
+        // Readers go on whatever waits; only who adds to it has to know.
+        let old = matches!(work, Work::Discover | Work::Sweep).then(|| self.old.subscribe());
+        // Taken before the job runs, so that no other reader is started for the same request.
+        let (lane, place) = (work.lane(), Some(poller.access.limiter.enter(work.lane())));
         let (found, once) = (self.found.0.clone(), self.schedule.is_once());
         let began = self.now();
         let run = async move {
-            let mut run = Run { poller: &poller, backlog, once, found, walks: Vec::new(), due: Vec::new() };
+            let mut run = Run { poller: &poller, lane, place, old, once, found, walks: Vec::new(), due: Vec::new() };
             let ended = run.job(job, &work).await;
             Done { work, ended, began, due: run.due, walks: run.walks }
         };
         self.jobs.spawn(run.in_current_span());
     }
 
-    fn over(&mut self, over: Result<Done, tokio::task::JoinError>) {
+    fn over(&mut self, over: Result<Box<Done>, tokio::task::JoinError>) {
         let done = match over {
             Ok(done) => done,
             // A job that panics would be a bug; the source's supervisor starts over with a clean plan.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        done.due.into_iter().for_each(|due| self.schedule.offer(due));
+        self.offer(done.due);
         for (walk, until) in done.walks {
             self.walks.retain(|(name, _)| *name != walk);
             self.walks.push((walk, until));
         }
         let now = self.now();
         self.schedule.finished(&done.work, done.ended, done.began, now);
-    }
-}
-
-/// One job under way.
-struct Run<'a> {
-    poller: &'a Poller,
-    backlog: Option<watch::Receiver<usize>>,
-    once: bool,
-    found: tokio::sync::mpsc::Sender<Vec<Due>>,
-    walks: Vec<(String, Timestamp)>,
-    due: Vec<Due>,
-}
-
-impl Run<'_> {
-    async fn job(&mut self, mut job: Box<dyn Job>, work: &Work) -> Ended {
-        let span = tracing::debug_span!("poll", stage = job.stage(), source.index = i64::from(self.poller.source.0));
-        let outcome = self.converse(&mut *job).instrument(span).await;
-        let now = self.poller.access.clock.now();
-        if matches!(work, Work::Discover) {
-            self.poller.access.witness.discovered(outcome.as_ref().map(|_| ()), now);
-        }
-        match outcome {
-            Ok(ended) => {
-                self.poller.access.witness.succeeded(job.stage(), now);
-                ended
-            }
-            Err(failure) => {
-                tracing::warn!(stage = job.stage(), %failure, "polling failed; it is tried again");
-                if matches!(work, Work::Read(_)) {
-                    self.poller.access.witness.unread(&failure);
-                }
-                // What only a change of the configuration can mend is not tried again at once.
-                let is_refused = matches!(failure, Failure::KeyRefused(_) | Failure::CountedTwice(_));
-                if is_refused { Ended::Refused } else { Ended::Failed }
-            }
-        }
-    }
-
-    async fn converse(&mut self, job: &mut dyn Job) -> Result<Ended, Failure> {
-        let mut input = Input::Begin;
-        let mut asked: Option<(Request, Response)> = None;
-        let mut attempts = 0;
-        let mut told_crowded = false;
-        loop {
-            match job.next(input) {
-                Output::Fetch(request) => {
-                    let is_crowded = self.backlog.as_ref().is_some_and(|backlog| *backlog.borrow() > MAX_BACKLOG);
-                    if let Some(backlog) = self.backlog.as_mut().filter(|_| is_crowded && self.once) {
-                        // One pass has to be a whole one; nobody waits for what is fresh meanwhile.
-                        let _ = backlog.wait_for(|waiting| *waiting <= MAX_BACKLOG).await;
-                    } else if is_crowded && !told_crowded {
-                        told_crowded = true;
-                        input = Input::Crowded;
-                        continue;
-                    }
-                    told_crowded = false;
-                    attempts = 0;
-                    input = self.fetch(request, &mut attempts, &mut asked).await;
-                }
-                Output::Again(reason) => {
-                    let Some((request, _)) = asked.take() else {
-                        return Err(Failure::Nonsense(reason));
-                    };
-                    self.poller.access.witness.requested(request.endpoint, "undecodable", Duration::ZERO, 0);
-                    if !self.poller.access.may_ask_again(attempts).await {
-                        return Err(Failure::Nonsense(reason));
-                    }
-                    input = self.fetch(request, &mut attempts, &mut asked).await;
-                }
-                Output::Commit(items) => {
-                    let times = asked.as_ref().map(|(_, response)| (response.asked_at, response.received_at));
-                    let receipt = self.commit(items, times).await?;
-                    input = Input::Committed(receipt);
-                }
-                Output::Done(Finish::Well) => return Ok(Ended::Well),
-                Output::Done(Finish::Later) => return Ok(Ended::Later),
-                Output::Done(Finish::Failed(failure)) => return Err(failure),
-            }
-        }
-    }
-
-    async fn fetch(&self, request: Request, attempts: &mut u32, asked: &mut Option<(Request, Response)>) -> Input {
-        match self.poller.access.ask(&request, attempts).await {
-            Ok(response) => {
-                *asked = Some((request, response.clone()));
-                Input::Response(response)
-            }
-            Err(failure) => Input::Failed(failure),
-        }
-    }
-
-    async fn commit(&mut self, items: Vec<Item>, times: Option<(Timestamp, Timestamp)>) -> Result<Receipt, Failure> {
-        let walked: Vec<(String, Timestamp)> = items
-            .iter()
-            .filter_map(|item| match item {
-                Item::Walked { walk, until } => Some(((*walk).to_owned(), *until)),
-                _ => None,
-            })
-            .collect();
-        let now = self.poller.access.clock.now();
-        let (asked_at, received_at) = times.unwrap_or((now, now));
-        let report = Report { source: self.poller.source, asked_at, received_at, items };
-        let mut receipt = self.poller.ledger.commit(report).await.map_err(|error| match error {
-            LedgerError::CountedTwice(other) => Failure::CountedTwice(other),
-            LedgerError::Failed(_) => {
-                tracing::warn!(%error, "what was read is not committed; it is read again");
-                Failure::Transport("not committed")
-            }
-        })?;
-        self.walks.extend(walked);
-        let due = std::mem::take(&mut receipt.due);
-        if !due.is_empty() {
-            // Told at once, so that reading begins while the walk goes on; the rest when the walk is over.
-            if let Err(refused) = self.found.send(due).await {
-                self.due.extend(refused.0);
-            }
-        }
-        Ok(receipt)
     }
 }

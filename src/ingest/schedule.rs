@@ -1,20 +1,17 @@
 //! What to ask of a platform next: pure, no clock and no IO.
 //!
-//! Sessions that move come before sessions that have ended, both before the slow sweep; discovery runs beside them.
-//! A session that cannot be read waits longer each time, so that one broken session never holds up the others.
+//! Discovery, limits and the sweep come round by time, each beside the readers. Whom a reader is given to is decided when
+//! there is a request for it: which lane is due is for the budget to say, which session of it for the backlog.
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::domain::{Due, SessionId};
+use super::backlog::Backlog;
+use super::lanes::Lane;
+use crate::domain::{Due, Timestamp};
 
 /// Time since the poller started.
 pub type Tick = Duration;
 
-/// A session that cannot be read is tried again after this, then twice as long, and so on.
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-/// The longest a session has to wait for its next try.
-const LAST_RETRY: Duration = Duration::from_secs(300);
 /// After a refused key nothing is asked for this long: it will not be accepted a second later.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
@@ -27,7 +24,7 @@ pub struct Rhythm {
     pub sweep: Duration,
     /// Limits; `None` where there are none.
     pub limits: Option<Duration>,
-    /// Jobs at once.
+    /// Sessions read at once.
     pub concurrency: usize,
 }
 
@@ -37,11 +34,27 @@ pub enum Work {
     /// Find sessions.
     Discover,
     /// Read a session.
-    Read(Due),
+    Read {
+        /// Which one, and what is known of it.
+        due: Due,
+        /// Whose share its requests belong to.
+        lane: Lane,
+    },
     /// Compare with everything listed.
     Sweep,
     /// Ask for limits.
     Limits,
+}
+
+impl Work {
+    /// Whose share its requests belong to.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Discover | Self::Limits => Lane::Discovery,
+            Self::Sweep => Lane::Sweep,
+            Self::Read { lane, .. } => *lane,
+        }
+    }
 }
 
 /// How a piece of work ended.
@@ -61,11 +74,7 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Schedule {
     rhythm: Rhythm,
-    moving: VecDeque<SessionId>,
-    ended: VecDeque<SessionId>,
-    waiting: HashMap<SessionId, Due>,
-    reading: HashSet<SessionId>,
-    retries: HashMap<SessionId, (u32, Tick)>,
+    backlog: Backlog,
     discover_at: Option<Tick>,
     sweep_at: Option<Tick>,
     limits_at: Option<Tick>,
@@ -74,19 +83,15 @@ pub struct Schedule {
     passes: u32,
     once: bool,
     failures: u32,
-    reads: u32,
 }
 
 impl Schedule {
-    /// Everything is due at once, except the sweep, which the first discovery makes needless.
-    pub fn new(rhythm: Rhythm, once: bool) -> Self {
+    /// Everything is due at once, except the sweep, which the first discovery makes needless. Polling begins now, by our
+    /// clock.
+    pub fn new(rhythm: Rhythm, once: bool, now: Timestamp) -> Self {
         Self {
             rhythm,
-            moving: VecDeque::new(),
-            ended: VecDeque::new(),
-            waiting: HashMap::new(),
-            reading: HashSet::new(),
-            retries: HashMap::new(),
+            backlog: Backlog::new(now),
             discover_at: Some(Tick::ZERO),
             sweep_at: Some(rhythm.sweep),
             limits_at: rhythm.limits.map(|_| Tick::ZERO),
@@ -95,25 +100,17 @@ impl Schedule {
             passes: 0,
             once,
             failures: 0,
-            reads: 0,
         }
     }
 
-    /// A session has to be read. One that is being read shows again in the next list if it still moves.
-    pub fn offer(&mut self, due: Due) {
-        if self.reading.contains(&due.id) {
-            return;
-        }
-        let id = due.id.clone();
-        let queue = if due.ended { &mut self.ended } else { &mut self.moving };
-        if self.waiting.insert(id.clone(), due).is_none() {
-            queue.push_back(id);
-        }
+    /// A session has to be read.
+    pub fn offer(&mut self, due: Due, now: Tick) {
+        self.backlog.offer(due, now);
     }
 
-    /// Sessions waiting to be read.
-    pub fn backlog(&self) -> usize {
-        self.waiting.len()
+    /// The sessions that wait to be read.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// Whether this is one pass only.
@@ -129,11 +126,12 @@ impl Schedule {
     /// Whether a run that makes one pass only has made it, and how many pieces of work failed in it.
     pub fn finished_once(&self) -> Option<u32> {
         let over = self.once && self.discover_at.is_none() && self.limits_at.is_none();
-        (over && self.running == 0 && self.waiting.is_empty()).then_some(self.failures)
+        (over && self.running == 0 && self.backlog.is_empty()).then_some(self.failures)
     }
 
-    /// The next piece of work, if one is due and there is room for it.
-    pub fn next(&mut self, now: Tick) -> Option<Work> {
+    /// The next piece of work, if one is due and there is room for it. `openings` are the lanes in which a reader would
+    /// be the next to send a request, in the order in which they should be given one.
+    pub fn next(&mut self, now: Tick, openings: &[Lane]) -> Option<Work> {
         if now < self.refused_until {
             return None;
         }
@@ -151,14 +149,13 @@ impl Schedule {
             self.sweep_at = None;
             return Some(self.start(Work::Sweep));
         }
-        if self.reading.len() >= self.rhythm.concurrency {
+        if self.backlog.reading() >= self.rhythm.concurrency {
             return None;
         }
-        if let Some(due) = self.next_read(now) {
-            self.reading.insert(due.id.clone());
-            return Some(self.start(Work::Read(due)));
-        }
-        None
+        self.backlog.wake(now);
+        let read = |lane: &Lane| self.backlog.take(*lane).map(|due| Work::Read { due, lane: *lane });
+        let work = openings.iter().find_map(read)?;
+        Some(self.start(work))
     }
 
     fn start(&mut self, work: Work) -> Work {
@@ -166,32 +163,13 @@ impl Schedule {
         work
     }
 
-    fn next_read(&mut self, now: Tick) -> Option<Due> {
-        let retries = &self.retries;
-        // Every fourth reader goes to a session that has ended, so that a busy platform cannot keep them waiting for ever.
-        self.reads = self.reads.wrapping_add(1);
-        let mut queues = [&mut self.moving, &mut self.ended];
-        if self.reads.is_multiple_of(4) {
-            queues.reverse();
-        }
-        for queue in queues {
-            let ready = |id: &SessionId| retries.get(id).is_none_or(|(_, at)| *at <= now);
-            if let Some(place) = queue.iter().position(ready) {
-                let id = queue.remove(place)?;
-                return self.waiting.remove(&id);
-            }
-        }
-        None
-    }
-
     /// When [`Schedule::next`] may have something that it has not now, if nothing else happens.
     pub fn wake_at(&self) -> Option<Tick> {
         // Without room the next thing to happen is that a reader ends.
-        let room = self.reading.len() < self.rhythm.concurrency;
-        let retries = self.waiting.keys().filter_map(|id| self.retries.get(id).map(|(_, at)| *at));
-        let sweep = self.sweep_at.filter(|_| !self.once);
-        let earliest =
-            [self.discover_at, self.limits_at, sweep].into_iter().flatten().chain(retries.filter(|_| room)).min()?;
+        let has_room = self.backlog.reading() < self.rhythm.concurrency;
+        let retry_at = self.backlog.retry_at().filter(|_| has_room);
+        let sweep_at = self.sweep_at.filter(|_| !self.once);
+        let earliest = [self.discover_at, self.limits_at, sweep_at, retry_at].into_iter().flatten().min()?;
         Some(earliest.max(self.refused_until))
     }
 
@@ -214,22 +192,11 @@ impl Schedule {
             }
             Work::Limits => self.limits_at = self.rhythm.limits.filter(|_| !self.once).and_then(again),
             Work::Sweep => self.sweep_at = again(self.rhythm.sweep),
-            Work::Read(due) => {
-                self.reading.remove(&due.id);
-                if ended == Ended::Well {
-                    self.retries.remove(&due.id);
-                } else if ended == Ended::Later {
-                    // Behind those that have ended, where a history's parents are.
-                    if self.waiting.insert(due.id.clone(), Due { waited: true, ..due.clone() }).is_none() {
-                        self.ended.push_back(due.id.clone());
-                    }
-                } else {
-                    let tries = self.retries.get(&due.id).map_or(0, |(tries, _)| *tries);
-                    let wait = (FIRST_RETRY * 2u32.saturating_pow(tries.min(10))).min(LAST_RETRY);
-                    self.retries.insert(due.id.clone(), (tries + 1, now + wait));
-                    // The cursor may have moved on before the failure: the list brings it back with the right one.
-                }
-            }
+            Work::Read { due, .. } => match ended {
+                Ended::Well => self.backlog.read(&due.id, now),
+                Ended::Later => self.backlog.put_off(due, now),
+                Ended::Failed | Ended::Refused => self.backlog.fail(&due.id, now),
+            },
         }
     }
 }
@@ -237,121 +204,87 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Mark;
+    use crate::domain::{Mark, SessionId};
 
-    fn due(id: &str, ended: bool) -> Due {
-        Due { mark: Some(Mark(1)), ended, ..Due::new(SessionId::new(id), 0) }
+    fn due(id: &str) -> Due {
+        Due { mark: Some(Mark(1)), ..Due::new(SessionId::new(id), 0) }
     }
 
-    fn schedule(once: bool) -> Schedule {
+    fn read(id: &str) -> Work {
+        Work::Read { due: due(id), lane: Lane::Live }
+    }
+
+    /// A plan whose discovery and limits are under way.
+    fn under_way(once: bool) -> Schedule {
         let seconds = Duration::from_secs;
-        Schedule::new(
-            Rhythm { poll: seconds(15), sweep: seconds(3600), limits: Some(seconds(60)), concurrency: 2 },
-            once,
-        )
+        let rhythm = Rhythm { poll: seconds(15), sweep: seconds(3600), limits: Some(seconds(60)), concurrency: 2 };
+        let mut schedule = Schedule::new(rhythm, once, Timestamp::default());
+        assert_eq!(schedule.next(START, &[]), Some(Work::Discover));
+        assert_eq!(schedule.next(START, &[]), Some(Work::Limits));
+        assert_eq!(schedule.next(START, &Lane::READERS), None);
+        schedule
     }
 
     const START: Tick = Tick::ZERO;
 
     #[test]
-    fn begins_with_a_discovery_and_comes_back_to_it() {
-        let mut schedule = schedule(false);
-        assert_eq!(schedule.next(START), Some(Work::Discover));
-        assert_eq!(schedule.next(START), Some(Work::Limits));
-        assert_eq!(schedule.next(START), None);
+    fn comes_back_to_discovery() {
+        let mut schedule = under_way(false);
         schedule.finished(&Work::Discover, Ended::Well, START, Duration::from_secs(2));
         assert_eq!(schedule.wake_at(), Some(Duration::from_secs(15)), "from the beginning of the last one");
-        assert_eq!(schedule.next(Duration::from_secs(14)), None);
-        assert_eq!(schedule.next(Duration::from_secs(15)), Some(Work::Discover));
+        assert_eq!(schedule.next(Duration::from_secs(14), &[]), None);
+        assert_eq!(schedule.next(Duration::from_secs(15), &[]), Some(Work::Discover));
     }
 
     #[test]
-    fn sessions_that_move_come_first_and_none_twice() {
-        let mut schedule = schedule(false);
-        schedule.next(START);
-        schedule.next(START);
-        for due in [due("a", true), due("b", false), due("c", false), due("a", true)] {
-            schedule.offer(due);
+    fn a_reader_goes_where_the_next_request_is_and_somebody_waits() {
+        let mut schedule = under_way(false);
+        for id in ["a", "b", "c"] {
+            schedule.offer(due(id), START);
         }
-        assert_eq!(schedule.backlog(), 3);
-        assert_eq!(schedule.next(START), Some(Work::Read(due("b", false))));
-        schedule.offer(due("b", false));
-        assert_eq!(schedule.next(START), Some(Work::Read(due("c", false))));
-        assert_eq!(schedule.next(START), None, "no room");
-        schedule.finished(&Work::Read(due("c", false)), Ended::Well, START, START);
-        assert_eq!(schedule.next(START), Some(Work::Read(due("a", true))));
-    }
-
-    #[test]
-    fn a_session_that_fails_waits_longer_and_longer() {
-        let mut schedule = schedule(false);
-        schedule.next(START);
-        schedule.next(START);
-        let mut now = START;
-        let mut waits = Vec::new();
-        for _ in 0..9 {
-            schedule.offer(due("a", false));
-            let at = schedule.wake_at().filter(|_| schedule.next(now).is_none()).unwrap_or(now);
-            waits.push((at - now).as_secs());
-            now = at;
-            if !schedule.reading.contains(&SessionId::new("a")) {
-                assert_eq!(schedule.next(now), Some(Work::Read(due("a", false))));
-            }
-            schedule.finished(&Work::Read(due("a", false)), Ended::Failed, now, now);
-        }
-        assert_eq!(waits, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
-    }
-
-    #[test]
-    fn who_waits_for_others_is_read_after_them_and_waits_once() {
-        let mut schedule = schedule(true);
-        schedule.next(START);
-        schedule.next(START);
-        schedule.offer(due("child", false));
-        schedule.offer(due("parent", true));
-        assert_eq!(schedule.next(START), Some(Work::Read(due("child", false))));
-        schedule.finished(&Work::Read(due("child", false)), Ended::Later, START, START);
-        assert_eq!(schedule.next(START), Some(Work::Read(due("parent", true))));
-        assert_eq!(schedule.next(START), Some(Work::Read(Due { waited: true, ..due("child", false) })));
+        assert_eq!(schedule.next(START, &[]), None, "there is no request for it");
+        assert_eq!(schedule.next(START, &[Lane::Settling, Lane::Live]), Some(read("a")));
+        assert_eq!(schedule.next(START, &[Lane::Settling]), None, "nobody waits there");
+        assert_eq!(schedule.next(START, &[Lane::Live]), Some(read("b")));
+        assert_eq!(schedule.next(START, &[Lane::Live]), None, "no room");
+        schedule.finished(&read("a"), Ended::Well, START, START);
+        assert_eq!(schedule.next(START, &[Lane::Live]), Some(read("c")));
     }
 
     #[test]
     fn a_refused_key_is_not_tried_again_at_once() {
-        let mut schedule = schedule(false);
-        schedule.next(START);
-        schedule.next(START);
-        schedule.offer(due("a", false));
+        let mut schedule = under_way(false);
+        schedule.offer(due("a"), START);
         schedule.finished(&Work::Discover, Ended::Refused, START, START);
-        assert_eq!(schedule.next(Duration::from_secs(59)), None);
+        assert_eq!(schedule.next(Duration::from_secs(59), &Lane::READERS), None);
         assert_eq!(schedule.wake_at(), Some(Duration::from_secs(60)));
-        assert!(schedule.next(Duration::from_secs(60)).is_some());
+        assert!(schedule.next(Duration::from_secs(60), &Lane::READERS).is_some());
     }
 
     #[test]
     fn a_sweep_is_not_held_up_by_a_session_that_cannot_be_read() {
-        let mut schedule = schedule(false);
-        let first = [schedule.next(START).unwrap(), schedule.next(START).unwrap()];
-        schedule.offer(due("a", false));
-        let read = schedule.next(START).unwrap();
+        let mut schedule = under_way(false);
+        schedule.offer(due("a"), START);
+        let reading = schedule.next(START, &Lane::READERS).unwrap();
         let hour = Duration::from_secs(3600);
-        schedule.finished(&read, Ended::Failed, START, hour);
-        schedule.offer(due("a", false));
-        for work in &first {
-            schedule.finished(work, Ended::Well, hour, hour);
+        schedule.finished(&reading, Ended::Failed, START, hour);
+        schedule.offer(due("a"), hour);
+        for work in [Work::Discover, Work::Limits] {
+            schedule.finished(&work, Ended::Well, hour, hour);
         }
-        assert_eq!(schedule.next(hour), Some(Work::Sweep));
-        assert!(schedule.next(hour).is_none() && schedule.wake_at().is_some_and(|at| at > hour), "it sleeps");
+        assert_eq!(schedule.next(hour, &Lane::READERS), Some(Work::Sweep));
+        assert_eq!(schedule.next(hour, &Lane::READERS), None);
+        assert_eq!(schedule.wake_at(), Some(hour + Duration::from_secs(5)), "it sleeps until the next try");
     }
 
     #[test]
     fn one_pass_ends_when_everything_found_is_read() {
-        let mut schedule = schedule(true);
-        let (discover, limits) = (schedule.next(START).unwrap(), schedule.next(START).unwrap());
-        schedule.offer(due("a", false));
-        schedule.finished(&discover, Ended::Well, START, START);
-        schedule.finished(&limits, Ended::Well, START, START);
+        let mut schedule = under_way(true);
+        schedule.offer(due("a"), START);
+        schedule.finished(&Work::Discover, Ended::Well, START, START);
+        schedule.finished(&Work::Limits, Ended::Well, START, START);
         assert_eq!(schedule.finished_once(), None);
-        let read = schedule.next(START).unwrap();
+        let read = schedule.next(START, &Lane::READERS).unwrap();
         schedule.finished(&read, Ended::Failed, START, START);
         assert_eq!(schedule.finished_once(), Some(1));
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{DATE, ETAG, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{DATE, ETAG, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use smol_str::SmolStr;
 use thiserror::Error;
@@ -191,19 +191,25 @@ fn is_here(url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &reqwest::header::HeaderName) -> Option<&'a str> {
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Seconds, or an HTTP date, which is taken relative to the platform's own clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = header(headers, &RETRY_AFTER)?.trim();
-    if let Ok(seconds) = value.parse::<f64>() {
+/// When the window of a limit ends, in seconds since the Unix epoch. H's own client goes by it where nothing else is said.
+const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// How long the platform asks to be left alone: in seconds or until an HTTP date; or until the window of a limit ends.
+/// Times are taken relative to the platform's own clock.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let now = || header(headers, &DATE).and_then(http_date);
+    let Some(value) = header(headers, &RETRY_AFTER) else {
+        let reset: i64 = header(headers, &RATE_LIMIT_RESET)?.trim().parse().ok()?;
+        return Some(Timestamp::from_micros(reset.checked_mul(1_000_000)?).since(now()?)?.into());
+    };
+    if let Ok(seconds) = value.trim().parse::<f64>() {
         return (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(86_400.0)));
     }
-    let until = http_date(value)?;
-    let now = header(headers, &DATE).and_then(http_date)?;
-    Some(until.since(now)?.into())
+    Some(http_date(value.trim())?.since(now()?)?.into())
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {
@@ -276,5 +282,24 @@ mod tests {
             let headers = headers(&[("retry-after", value), ("date", "Sun, 22 Nov 2026 06:00:00 GMT")]);
             assert_eq!(retry_after(&headers), expected, "{value}");
         }
+        assert_eq!(retry_after(&headers(&[("retry-after", "Sun, 22 Nov 2026 06:00:30 GMT")])), None, "since when?");
+    }
+
+    #[test]
+    fn a_window_that_ends_is_waited_for_where_nothing_else_is_said() {
+        // 2026-11-22T06:00:00Z.
+        let date = ("date", "Sun, 22 Nov 2026 06:00:00 GMT");
+        for (value, expected) in [
+            ("1795327245", Some(Duration::from_secs(45))),
+            ("1795327200", Some(Duration::ZERO)),
+            ("1795320000", None),
+            ("45", None),
+            ("9223372036854775807", None),
+        ] {
+            assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", value), date])), expected, "{value}");
+        }
+        let both = headers(&[("x-ratelimit-reset", "1795327245"), ("retry-after", "3"), date]);
+        assert_eq!(retry_after(&both), Some(Duration::from_secs(3)));
+        assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", "1795327245")])), None, "since when?");
     }
 }

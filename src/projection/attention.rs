@@ -6,8 +6,8 @@ use super::intake::IntakeError;
 use super::session::Session;
 use super::state::State;
 use crate::domain::{
-    Due, Event, Fact, Listing, Mark, Receipt, Report, SessionId, SessionNo, SourceIx, Span, Status, Timestamp, TurnKey,
-    Watch,
+    Due, Event, Fact, Listing, Mark, Receipt, Report, SessionId, SessionNo, Sighting, SourceIx, Span, Status,
+    Timestamp, TurnKey, Watch,
 };
 
 /// A session at rest whose last turn was not seen to end is looked at again for this long: its end may have become
@@ -34,9 +34,15 @@ fn due_of(session: &Session) -> Due {
 pub(super) fn listed_due(session: &Session) -> Due {
     let due = due_of(session);
     let Some(listing) = session.listing else { return due };
+    let Sighting { status, since, started_at, finished_at } = listing.sighting;
+    let (ended, rests) = (status.is_terminal(), listing.watch == Watch::AtRest);
     Due {
         mark: Some(listing.mark),
-        rests: listing.watch == Watch::AtRest,
+        ended,
+        rests,
+        quiet_since: (ended || rests).then_some(since),
+        finished_at,
+        started_at,
         moved: session.progress.mark != Some(listing.mark),
         tokens: listing.tokens,
         ..due
@@ -158,6 +164,9 @@ impl State {
             if !shows_all {
                 // Who did not move stays where the lists were not read.
                 receipt.due.extend(needs_reading(session, report.received_at).then(|| listed_due(session)));
+            } else if session.listing.is_some_and(|listing| listing.sighting.status.is_terminal()) {
+                // The lists show what has not ended; this one has, and is still to be read.
+                receipt.due.push(listed_due(session));
             } else if session.status != Status::Other {
                 // A status that we do not know cannot be asked for: that it is not listed means nothing.
                 receipt.due.push(due_of(session));

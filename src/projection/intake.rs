@@ -13,7 +13,7 @@ use super::standing::Standing;
 use super::state::{Active, Known, Source, State};
 use super::trace::ParentTurn;
 use crate::domain::{
-    DISCOVERED, Due, Event, Fact, Item, Label, Listing, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx,
+    DISCOVERED, Event, Fact, Item, Label, Listing, NameId, Receipt, Report, Row, SessionId, SessionNo, SourceIx,
     SpanNames, Timestamp, Watch,
 };
 
@@ -209,12 +209,7 @@ impl State {
         let is_due = came_back || is_over || needs_reading(session, report.received_at);
         if is_due {
             session.progress.settled = false;
-            receipt.due.push(Due {
-                ended: is_over,
-                finished_at: row.sighting.finished_at,
-                started_at: row.sighting.started_at,
-                ..listed_due(session)
-            });
+            receipt.due.push(listed_due(session));
         }
         // Lists only make us look; that an ended session was taken up again is for its own stream and status to say.
         if !session.run.ended {

@@ -117,6 +117,8 @@ fn app() -> App {
     instruments.register_task("poller");
     instruments.clock_skew("prod <1>", -0.25);
     instruments.request_budget("prod <1>", 2.5);
+    instruments.request_pace("prod <1>", 1.75, Some(NOW));
+    instruments.oldest_unread("prod <1>", Some(NOW));
     instruments.web_reloaded(true);
     instruments.committed(Span::from_micros(1500));
     App {

@@ -1,7 +1,9 @@
-//! What goes wrong on the way: which request is refused, cut or slow depends only on the seed and the request's number.
+//! What goes wrong on the way: which request is refused, cut or slow depends only on the seed and the request's number,
+//! and where there is a real limit, on when it comes.
 
 use std::time::Duration;
 
+use super::limit::Limit;
 use super::options::SimulateOptions;
 use super::random::Dice;
 use super::wire::Response;
@@ -17,6 +19,8 @@ pub struct FaultPlan {
     cut: f64,
     slow: f64,
     delay: Duration,
+    limit: Option<Limit>,
+    above_limit: u64,
 }
 
 /// The fate of a request.
@@ -82,6 +86,8 @@ impl FaultPlan {
             cut: options.fault_rate_cut,
             slow: options.fault_rate_slow,
             delay: Duration::from_millis(options.slow_ms),
+            limit: Limit::new(options),
+            above_limit: 0,
         }
     }
 
@@ -90,10 +96,19 @@ impl FaultPlan {
         self.requests
     }
 
+    /// How many were refused because they came too fast.
+    pub fn above_limit(&self) -> u64 {
+        self.above_limit
+    }
+
     /// The fate of the next request.
-    pub(super) fn next_fault(&mut self) -> Fault {
+    pub(super) fn next_fault(&mut self, now_us: i64) -> Fault {
         let number = self.requests;
         self.requests += 1;
+        if let Some(Err(pause)) = self.limit.as_mut().map(|limit| limit.take(now_us)) {
+            self.above_limit += 1;
+            return Fault::Refused(Refusal::TooManyRequests((!self.without_retry_after).then_some(pause)));
+        }
         if self.refused_429 + self.refused_5xx + self.cut + self.slow == 0.0 {
             return Fault::None;
         }
@@ -159,7 +174,7 @@ mod tests {
             Fault::Harmed(Harm::Truncated(_)) => 2,
             Fault::Harmed(Harm::Slow(_)) => 3,
         };
-        (0..2_000).map(|_| fate(plan.next_fault())).collect()
+        (0..2_000).map(|_| fate(plan.next_fault(0))).collect()
     }
 
     #[test]

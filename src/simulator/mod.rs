@@ -63,6 +63,7 @@ pub mod everruns;
 mod faults;
 mod hcompany;
 mod ledger;
+mod limit;
 mod options;
 mod pairs;
 mod random;

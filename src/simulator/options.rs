@@ -143,9 +143,21 @@ pub struct SimulateOptions {
     /// Share of requests refused with 429 (0 to 1)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub fault_rate_429: f64,
-    /// Send those 429 without a Retry-After header
+    /// Send every 429 without a Retry-After header
     #[arg(long)]
     pub fault_429_without_retry_after: bool,
+    /// Requests per second that are taken, others are refused with 429; 0 takes any number
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0)]
+    pub rate_limit: f64,
+    /// Requests that are taken at once before that limit holds
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub rate_limit_burst: u32,
+    /// Count that limit anew in every window of so many seconds, whenever requests come in it; 0 takes bursts instead
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub rate_limit_window: f64,
+    /// The Retry-After of refusals by that limit; 0 tells when the next request would be taken
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub rate_limit_pause: u32,
     /// Share of requests answered with 500, 502, 503 or 504, partly with HTML or plain text bodies (0 to 1)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub fault_rate_5xx: f64,
@@ -191,6 +203,10 @@ impl Default for SimulateOptions {
             bulk_observation_bytes: 160,
             fault_rate_429: 0.0,
             fault_429_without_retry_after: false,
+            rate_limit: 0.0,
+            rate_limit_burst: 10,
+            rate_limit_window: 0.0,
+            rate_limit_pause: 0,
             fault_rate_5xx: 0.0,
             fault_rate_cut: 0.0,
             fault_rate_slow: 0.0,
@@ -297,8 +313,20 @@ impl SimulateOptions {
                 return Err(OptionsError::NotPositive { option, value });
             }
         }
-        if !(0.0..=1e9).contains(&self.delete_after) {
-            return Err(OptionsError::NotPositive { option: "delete-after", value: self.delete_after });
+        let not_negative = [
+            ("delete-after", self.delete_after, 1e9),
+            ("rate-limit", self.rate_limit, 1e6),
+            ("rate-limit-window", self.rate_limit_window, 86_400.0),
+        ];
+        for (option, value, limit) in not_negative {
+            // Less than a thousandth is nothing that a request could be counted by.
+            let is_tiny = value > 0.0 && value < 1e-3 && option != "delete-after";
+            if is_tiny || !(0.0..=limit).contains(&value) {
+                return Err(OptionsError::NotPositive { option, value });
+            }
+        }
+        if self.rate_limit_burst == 0 {
+            return Err(OptionsError::NotPositive { option: "rate-limit-burst", value: 0.0 });
         }
         if self.steps == 0 {
             return Err(OptionsError::NotPositive { option: "steps", value: 0.0 });
@@ -350,6 +378,10 @@ mod tests {
             SimulateOptions { steps: 0, ..Default::default() },
             SimulateOptions { steps: 6_000, ..Default::default() },
             SimulateOptions { delete_after: -1.0, ..Default::default() },
+            SimulateOptions { rate_limit: -1.0, ..Default::default() },
+            SimulateOptions { rate_limit: 1e-9, ..Default::default() },
+            SimulateOptions { rate_limit_window: f64::NAN, ..Default::default() },
+            SimulateOptions { rate_limit_burst: 0, ..Default::default() },
             SimulateOptions { api_key: String::new(), ..Default::default() },
             SimulateOptions { fault_rate_cut: 0.7, fault_rate_429: 0.7, ..Default::default() },
         ] {

@@ -75,6 +75,11 @@ impl<W: Site> Simulator<W> {
         self.world.truth((self.clock)(), since_us)
     }
 
+    /// Requests that came too fast for the limit, and were refused for that.
+    pub fn above_limit(&self) -> u64 {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).above_limit()
+    }
+
     /// Answers one request now, without delay: a long poll that must wait says so in [`Response::wait`].
     pub fn answer(&self, request: &Request) -> Response {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,6 +31,9 @@ pub struct Instruments {
     backlog: IntGaugeVec,
     clock_skew: GaugeVec,
     request_budget: GaugeVec,
+    request_pace: GaugeVec,
+    paused_until: GaugeVec,
+    oldest_unread: GaugeVec,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     response_bytes: IntCounterVec,
@@ -95,6 +98,9 @@ impl Instruments {
             backlog: added(&registry, IntGaugeVec::new(opts("source_backlog_sessions"), &["source"])),
             clock_skew: gauges("source_clock_skew_seconds", &["source"]),
             request_budget: gauges("source_request_budget_per_second", &["source"]),
+            request_pace: gauges("source_request_pace_per_second", &["source"]),
+            paused_until: gauges("source_paused_until_timestamp_seconds", &["source"]),
+            oldest_unread: gauges("source_oldest_unread_timestamp_seconds", &["source"]),
             requests: counters("api_requests_total", &["source", "endpoint", "code"]),
             request_duration: added(
                 &registry,
@@ -143,8 +149,11 @@ impl Instruments {
         forget(&self.source_up, source);
         forget(&self.last_success, source);
         forget(&self.backlog, source);
-        forget(&self.clock_skew, source);
-        forget(&self.request_budget, source);
+        for gauge in
+            [&self.clock_skew, &self.request_budget, &self.request_pace, &self.paused_until, &self.oldest_unread]
+        {
+            forget(gauge, source);
+        }
         forget(&self.requests, source);
         forget(&self.request_duration, source);
         for counter in [&self.response_bytes, &self.throttled, &self.duplicates] {
@@ -224,9 +233,29 @@ impl Instruments {
         self.clock_skew.with_label_values(&[source]).set(seconds);
     }
 
-    /// What polling of a source is held to.
+    /// Since when the session of a source is unread that has waited longest; `None` while none waits.
+    pub fn oldest_unread(&self, source: &str, since: Option<Timestamp>) {
+        match since {
+            Some(since) => self.oldest_unread.with_label_values(&[source]).set(since.seconds()),
+            // Without a value there is nothing to remove.
+            None => drop(self.oldest_unread.remove_label_values(&[source])),
+        }
+    }
+
+    /// What polling of a source is configured to at most; until the platform refuses something that is its pace.
     pub fn request_budget(&self, source: &str, per_second: f64) {
         self.request_budget.with_label_values(&[source]).set(per_second);
+        self.request_pace(source, per_second, None);
+        // A pause that was made before the source was configured anew is nobody's any more; without one there is none.
+        drop(self.paused_until.remove_label_values(&[source]));
+    }
+
+    /// What polling of a source is held to now, and until when it is paused, if it is.
+    pub fn request_pace(&self, source: &str, per_second: f64, paused_until: Option<Timestamp>) {
+        self.request_pace.with_label_values(&[source]).set(per_second);
+        if let Some(until) = paused_until {
+            self.paused_until.with_label_values(&[source]).set(until.seconds());
+        }
     }
 
     /// A request is over. `code` is its HTTP status, or the kind of failure that kept it from having one; both from a
@@ -314,6 +343,55 @@ mod tests {
         assert_eq!(series(&instruments, never), 0, "a time that has not come has no value");
         instruments.last_success("prod", "sessions", Timestamp::from_micros(1));
         assert_eq!(series(&instruments, never), 1);
+    }
+
+    #[test]
+    fn what_waits_has_a_time_and_nothing_has_none() {
+        let instruments = Instruments::new("1.2.3", "abc");
+        let name = "source_oldest_unread_timestamp_seconds";
+        for (since, expected) in [(None, 0), (Some(Timestamp::from_micros(1)), 1), (None, 0)] {
+            instruments.oldest_unread("prod", since);
+            assert_eq!(series(&instruments, name), expected);
+        }
+        instruments.request_budget("prod", 10.0);
+        assert_eq!(instruments.request_pace.with_label_values(&["prod"]).get(), 10.0);
+        assert_eq!(series(&instruments, "source_paused_until_timestamp_seconds"), 0, "it never was");
+        instruments.request_pace("prod", 7.0, Some(Timestamp::from_micros(5_000_000)));
+        instruments.request_pace("prod", 7.0, None);
+        assert_eq!(instruments.paused_until.with_label_values(&["prod"]).get(), 5.0, "it says itself that it is over");
+    }
+
+    #[test]
+    fn of_a_source_that_is_forgotten_nothing_is_told_and_of_the_others_everything() {
+        let instruments = Instruments::new("1.2.3", "abc");
+        let told = |source: &str| {
+            let is_its = |metric: &prometheus::proto::Metric| {
+                metric.get_label().iter().any(|label| label.name() == "source" && label.value() == source)
+            };
+            instruments.gather().iter().filter(|family| family.get_metric().iter().any(is_its)).count()
+        };
+        for source in ["kept", "gone"] {
+            instruments.register_source(source, "hcompany");
+            instruments.register_endpoint(source, "sessions", &["200"]);
+            instruments.last_success(source, "sessions", Timestamp::from_micros(1));
+            instruments.clock_skew(source, 0.5);
+            instruments.request_budget(source, 10.0);
+            instruments.request_pace(source, 7.0, Some(Timestamp::from_micros(1)));
+            instruments.oldest_unread(source, Some(Timestamp::from_micros(1)));
+        }
+        let before = told("kept");
+        assert_eq!((before, told("gone")), (13, 13));
+        instruments.forget_source("gone");
+        assert_eq!((told("kept"), told("gone")), (13, 0));
+    }
+
+    #[test]
+    fn a_source_that_is_configured_anew_has_its_new_budget_and_no_pause() {
+        let instruments = Instruments::new("1.2.3", "abc");
+        instruments.request_pace("prod", 1.0, Some(Timestamp::from_micros(1)));
+        instruments.request_budget("prod", 4.0);
+        assert_eq!(instruments.request_pace.with_label_values(&["prod"]).get(), 4.0);
+        assert_eq!(series(&instruments, "source_paused_until_timestamp_seconds"), 0);
     }
 
     #[test]

@@ -24,7 +24,8 @@
 //! * A wait for an approval or a budget ends with the status going back to `active`, without any `session.activated`.
 //! * The oldest generation asks for the key as the others do. Filters for debugging (`around`, `turn_id`, `q` and so on)
 //!   are not simulated and are ignored.
-//! * A refusal by the limiter asks for one to three seconds; the real one always asks for a minute.
+//! * A refusal by chance asks for one to three seconds; the real limiter always asks for a minute (`--rate-limit-pause`).
+//!   Whether it counts in a bucket or in windows is not known; both can be had.
 //! * Retention goes by the time an event was stored; a fork's copies are stored when it is made.
 
 mod author;
@@ -72,7 +73,7 @@ pub fn respond(world: &World, faults: &mut FaultPlan, now_us: i64, request: &Req
     if path_below(world, request).is_none() {
         return respond_again(world, now_us, request);
     }
-    match faults.next_fault() {
+    match faults.next_fault(now_us) {
         Fault::Refused(refusal) => errors::refused(world.era, refusal).signed(now_us),
         Fault::Harmed(harm) => {
             let mut response = respond_again(world, now_us, request);

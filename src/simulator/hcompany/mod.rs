@@ -32,7 +32,7 @@ pub fn respond(world: &World, faults: &mut FaultPlan, now_us: i64, request: &Req
     if !request.path.starts_with(PREFIX) {
         return respond_again(world, now_us, request);
     }
-    match faults.next_fault() {
+    match faults.next_fault(now_us) {
         Fault::Refused(refusal) => errors::refused(refusal).signed(now_us),
         Fault::Harmed(harm) => {
             let mut response = respond_again(world, now_us, request);

@@ -45,6 +45,13 @@ pub static EXPORTER: &[Row] = &[
          many events wait",
     ),
     Row::gauge(
+        "agent_session_exporter_source_oldest_unread_timestamp_seconds",
+        SOURCE,
+        "Since when that session is known to have moved which waits longest to be read, in seconds since the Unix epoch; \
+         no value while none waits, and sessions that had ended before polling began are left out",
+    )
+    .in_unit(Unit::Seconds),
+    Row::gauge(
         "agent_session_exporter_source_clock_skew_seconds",
         SOURCE,
         "How far the platform's clock is ahead of ours, in seconds; negative when it is behind",
@@ -53,8 +60,21 @@ pub static EXPORTER: &[Row] = &[
     Row::gauge(
         "agent_session_exporter_source_request_budget_per_second",
         SOURCE,
-        "Requests per second that polling of the source is held to",
+        "Requests per second that the source is configured to be asked at most",
     ),
+    Row::gauge(
+        "agent_session_exporter_source_request_pace_per_second",
+        SOURCE,
+        "Requests per second that polling of the source allows itself, as of its last request: the budget, or less where \
+         the platform had refused some",
+    ),
+    Row::gauge(
+        "agent_session_exporter_source_paused_until_timestamp_seconds",
+        SOURCE,
+        "Until when nothing is asked of the source because the platform had refused requests, in seconds since the Unix \
+         epoch; in the past when it is asked again, and no value before the first time",
+    )
+    .in_unit(Unit::Seconds),
     Row::counter(
         "agent_session_exporter_api_requests_total",
         &["source", "endpoint", "code"],

@@ -22,6 +22,7 @@ pub mod promql;
 pub mod received;
 pub mod rig;
 pub mod running;
+mod stopwatch;
 
 pub use account::{compare, differences, scraped, scraped_of, totals};
 pub use authority::Authority;
@@ -29,6 +30,7 @@ pub use bench_of_one::{Bench, Noted, START, with_faults};
 pub use collector::{Behave, Collector};
 pub use gate::Gate;
 pub use process::{Exporter, Folder, Program, get, run, simulate, simulate_platform, source, truth};
+pub use stopwatch::Asked;
 
 /// A number that whoever runs the tests gives by this variable.
 #[expect(clippy::disallowed_methods, reason = "a test has no caller that could hand it a look-up")]

@@ -85,7 +85,10 @@ impl Discover {
     /// The lists of one polling round.
     pub(super) fn round(account: Account, learnt: Arc<Learnt>, walked: Walked<'_>) -> Self {
         let before = Before { activity: walked(ACTIVITY), created: walked(CREATED) };
-        Self::new(account, learnt, before, None)
+        let cut = *locked(&learnt.cut);
+        let mut job = Self::new(account, learnt, before, None);
+        job.walk = job.walk.resuming(cut.filter(|_| before.created.is_none()));
+        job
     }
 
     /// Everything there is.
@@ -342,6 +345,7 @@ impl Discover {
         }
         items.push(Item::RoundListed { began, shows_all: !is_flat });
         if !self.cut_short {
+            *locked(&self.learnt.cut) = None;
             items.push(Item::Walked { walk: DISCOVERED, until: began });
             items.extend(self.walk.newest_created.map(|until| Item::Walked { walk: CREATED, until }));
             let activity = self.walk.newest_activity.filter(|_| self.saw_everything);
@@ -357,14 +361,15 @@ impl Discover {
         }
         match self.learnt.route() {
             // What moves shows at the top, whatever else there is.
-            Some(route) if self.walk.is_at_top() || self.asked != Asked::Sessions => match self.asked {
-                Asked::Agents => self.ask_agents(),
-                _ => self.ask_next(&route),
+            Some(route) => match self.walk.cut().filter(|_| self.asked == Asked::Sessions) {
+                Some(cut) => {
+                    *locked(&self.learnt.cut) = Some(cut);
+                    self.cut_short = true;
+                    self.finish(Vec::new())
+                }
+                None if self.asked == Asked::Agents => self.ask_agents(),
+                None => self.ask_next(&route),
             },
-            Some(_) => {
-                self.cut_short = true;
-                self.finish(Vec::new())
-            }
             None => self.ask_route(),
         }
     }

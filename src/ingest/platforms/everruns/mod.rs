@@ -25,6 +25,7 @@ use crate::domain::{Capabilities, Due, SessionId, Span, Status, Timestamp, TurnN
 use crate::ingest::{Inquiry, Job};
 use route::Route;
 use smol_str::SmolStr;
+use walk::Cut;
 
 /// The value of `platform` in the configuration and of the label.
 const NAME: &str = "everruns";
@@ -110,6 +111,8 @@ struct Learnt {
     homes: Mutex<Homes>,
     /// Where the walk through the older part of a long list goes on.
     rolling: AtomicU64,
+    /// Where the first walk over everything was broken off, because there was more to read than is good.
+    cut: Mutex<Option<Cut>>,
     /// The positions at which the readings of sessions broke off for want of a whole answer.
     broke_off: Mutex<HashMap<SessionId, u64>>,
 }
@@ -128,6 +131,7 @@ impl Default for Learnt {
             agents: Mutex::default(),
             homes: Mutex::default(),
             rolling: AtomicU64::new(0),
+            cut: Mutex::default(),
             broke_off: Mutex::default(),
         }
     }

@@ -30,6 +30,15 @@ pub(super) struct Before {
     pub created: Option<Timestamp>,
 }
 
+/// Where a walk over a list that nobody has read to its end was broken off, because there was more to read than is good.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    offset: u64,
+    /// What the walk had shown to be the newest.
+    newest_activity: Option<Timestamp>,
+    newest_created: Option<Timestamp>,
+}
+
 /// How far a walk goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
@@ -55,6 +64,8 @@ pub(super) enum Next {
 pub(super) struct Walk {
     before: Before,
     everything: bool,
+    /// It goes on from there when it has seen what is new since then.
+    cut: Option<Cut>,
     offset: u64,
     pages: u32,
     reach: Reach,
@@ -76,6 +87,7 @@ impl Walk {
         Self {
             before,
             everything,
+            cut: None,
             offset: 0,
             pages: 0,
             reach: Reach::Newest,
@@ -86,6 +98,17 @@ impl Walk {
             newest_activity: before.activity,
             newest_created: before.created,
         }
+    }
+
+    /// A walk that goes on where another one was broken off, after what is new.
+    pub(super) fn resuming(self, cut: Option<Cut>) -> Self {
+        Self { cut, ..self }
+    }
+
+    /// Breaks the walk off here, if it has seen what is new.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        let Self { offset, newest_activity, newest_created, .. } = *self;
+        (self.pages > 0 && self.cut.is_none()).then_some(Cut { offset, newest_activity, newest_created })
     }
 
     /// Where the next page begins.
@@ -141,6 +164,13 @@ impl Walk {
         if self.is_partial(order) {
             return self.roll(&page.rows, rolling);
         }
+        if let Some(cut) = self.cut.take_if(|cut| cut.is_passed(&page.rows, order))
+            && cut.offset > after
+        {
+            // Rows may have been deleted since: it begins a page earlier.
+            self.offset = (cut.offset - size).max(self.offset);
+            self.tail.clear();
+        }
         Next::Page
     }
 
@@ -181,6 +211,20 @@ impl Walk {
                 self.reach = Reach::Rolling { pages: pages - 1 };
                 Next::Page
             }
+        }
+    }
+}
+
+impl Cut {
+    /// Whether a page goes down to what was there when the walk was broken off.
+    fn is_passed(&self, rows: &[Listed], order: Order) -> bool {
+        let is_older = |time: Option<Timestamp>, newest: Option<Timestamp>| {
+            time.zip(newest).is_some_and(|(time, newest)| time < newest.minus(OVERLAP))
+        };
+        match order {
+            Order::Activity => is_older(rows.last().and_then(|row| row.updated_at), self.newest_activity),
+            Order::Creation => is_older(rows.last().map(|listed| listed.row.created_at), self.newest_created),
+            Order::Unknown => false,
         }
     }
 }
@@ -314,6 +358,39 @@ mod tests {
         let before = Before { activity: Some(at(1_000)), created: Some(at(1_000)) };
         let (seen, ..) = walked(&mut Walk::new(before, false), &list(5_000), Order::Creation, &mut 0);
         assert!((1_000..=5_000).all(|created| seen.contains(&created)));
+    }
+
+    #[test]
+    fn a_walk_that_was_broken_off_goes_on_there_after_what_is_new() {
+        let mut walk = Walk::new(Before::default(), false);
+        assert!(walk.cut().is_none(), "the top is always read");
+        let before = list(5_000);
+        for _ in 0..10 {
+            walk.page(&page(&before, walk.offset()), Order::Activity, &mut 0, at(NOW));
+        }
+        let cut = walk.cut().expect("a page was read");
+        assert_eq!(cut.offset, 950);
+        // Since then four hundred more have come.
+        let after = list(5_400);
+        let mut walk = Walk::new(Before::default(), false).resuming(Some(cut));
+        let mut offsets = Vec::new();
+        while walk.cut().is_none() {
+            offsets.push(walk.offset());
+            assert_eq!(walk.page(&page(&after, walk.offset()), Order::Activity, &mut 0, at(NOW)), Next::Page);
+        }
+        assert_eq!(offsets, [0, 95, 190, 285, 380, 475], "down to two minutes below what had been the newest");
+        assert_eq!(walk.offset(), 850, "a page before the one that would have been next");
+        let (seen, ..) = walked(&mut walk, &after, Order::Activity, &mut 0);
+        assert!((1..=4_500).all(|created| seen.contains(&created)));
+    }
+
+    #[test]
+    fn a_walk_goes_on_from_where_it_is_if_what_is_new_reaches_beyond_where_it_was_broken_off() {
+        let mut walk = Walk::new(Before::default(), false);
+        walk.page(&page(&list(500), 0), Order::Creation, &mut 0, at(NOW));
+        let mut next = Walk::new(Before::default(), false).resuming(walk.cut());
+        let (seen, offsets, end) = walked(&mut next, &list(900), Order::Creation, &mut 0);
+        assert_eq!((seen.len(), end), (900, Next::End), "{offsets:?}");
     }
 
     #[test]

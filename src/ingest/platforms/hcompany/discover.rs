@@ -32,8 +32,10 @@ pub(super) struct Discover {
     walk: Walk,
     /// Walks still to come, last first.
     ahead: Vec<Walk>,
-    /// When the first page of active sessions was asked for.
+    /// When the first page of active sessions was asked for, by our clock.
     began: Option<Timestamp>,
+    /// The same by the platform's, if it tells.
+    began_there: Option<Timestamp>,
     committing: Committing,
     /// There are new sessions that were left for another time.
     cut_short: bool,
@@ -76,34 +78,40 @@ enum Walk {
     Active { page: u32 },
     /// Upwards by time of creation. The page number moves only while one instant fills whole pages.
     Created { after: Timestamp, page: u32, newest: Timestamp, whole: bool },
-    /// By page number, everything that ended.
-    Finished { after: Timestamp, page: u32, newest: Timestamp },
+    /// By page number, everything that ended; in the first round only what no walk over new sessions will find.
+    Finished { after: Timestamp, created_before: Option<Timestamp>, page: u32, newest: Timestamp },
 }
 
 impl Discover {
     /// The walks of one polling cycle.
-    pub(super) fn cycle(account: Account, learnt: Arc<Learnt>, walked: Walked<'_>, _now: Timestamp) -> Self {
+    pub(super) fn cycle(account: Account, learnt: Arc<Learnt>, walked: Walked<'_>) -> Self {
         let created = walked(CREATED).unwrap_or(account.count_from);
         let finished = walked(FINISHED).unwrap_or(account.count_from);
         let mut ahead = Vec::new();
         if Learnt::knows(&learnt.finished_after) {
-            ahead.push(Walk::Finished { after: finished.minus(OVERLAP), page: 1, newest: finished });
+            // A long history is found by its creation, bit by bit as it is read, and not at once by its ends.
+            let created_before = walked(FINISHED).is_none().then_some(account.count_from);
+            let after = finished.minus(OVERLAP);
+            ahead.push(Walk::Finished { after, created_before, page: 1, newest: finished });
         }
         ahead.push(Walk::Created { after: created.minus(OVERLAP), page: 1, newest: created, whole: false });
-        let walk = Walk::Active { page: 1 };
-        Self { account, learnt, walk, ahead, began: None, committing: Committing::Page, cut_short: false, sweep: None }
+        Self { ahead, ..Self::new(account, learnt, Walk::Active { page: 1 }, None) }
     }
 
     /// One walk over everything created since counting began.
     pub(super) fn sweep(account: Account, learnt: Arc<Learnt>) -> Self {
         let walk = Self::everything(&account);
-        let sweep = Some(Sweep::default());
+        Self::new(account, learnt, walk, Some(Sweep::default()))
+    }
+
+    fn new(account: Account, learnt: Arc<Learnt>, walk: Walk, sweep: Option<Sweep>) -> Self {
         Self {
             account,
             learnt,
             walk,
             ahead: Vec::new(),
             began: None,
+            began_there: None,
             committing: Committing::Page,
             cut_short: false,
             sweep,
@@ -134,8 +142,9 @@ impl Discover {
                 query.push(("created_after", after.to_string()));
                 page
             }
-            Walk::Finished { after, page, .. } => {
+            Walk::Finished { after, created_before, page, .. } => {
                 query.push(("finished_after", after.to_string()));
+                query.extend(created_before.map(|before| ("created_before", before.to_string())));
                 page
             }
         };
@@ -146,6 +155,7 @@ impl Discover {
     fn answered(&mut self, response: Response) -> Output {
         if matches!(self.walk, Walk::Active { page: 1 }) {
             self.began = Some(response.asked_at);
+            self.began_there = response.date;
         }
         match response.status {
             200 => match decode::list(&response.body) {
@@ -214,7 +224,7 @@ impl Discover {
                     Some(Walk::Created { after, page: number + 1, newest, whole })
                 }
             }
-            Walk::Finished { after, page: number, newest } => {
+            Walk::Finished { after, created_before, page: number, newest } => {
                 let earliest = after.minus(ONE_SECOND);
                 let honoured = page.rows.iter().all(|row| row.sighting.finished_at.is_some_and(|at| at > earliest));
                 if !honoured {
@@ -225,8 +235,8 @@ impl Discover {
                 }
                 let latest = page.rows.iter().filter_map(|row| row.sighting.finished_at).max();
                 let newest = newest.max(latest.unwrap_or(newest).min(now));
-                self.walk = Walk::Finished { after, page: number, newest };
-                (!is_last(number)).then_some(Walk::Finished { after, page: number + 1, newest })
+                self.walk = Walk::Finished { after, created_before, page: number, newest };
+                (!is_last(number)).then_some(Walk::Finished { after, created_before, page: number + 1, newest })
             }
         };
         let mut rows = self.admitted(page.rows);
@@ -264,7 +274,11 @@ impl Discover {
     fn next_walk(&mut self, mut items: Vec<Item>) -> Output {
         match self.walk {
             Walk::Created { newest, whole: false, .. } => items.push(Item::Walked { walk: CREATED, until: newest }),
-            Walk::Finished { newest, .. } => items.push(Item::Walked { walk: FINISHED, until: newest }),
+            Walk::Finished { newest, created_before, .. } => {
+                // What ends from now on is found in this way, whatever it was created.
+                let began = self.began_there.or(self.began).filter(|_| created_before.is_some());
+                items.push(Item::Walked { walk: FINISHED, until: began.unwrap_or(newest) });
+            }
             Walk::Active { .. } | Walk::Created { .. } => {}
         }
         if let Some(sweep) = &mut self.sweep
@@ -402,10 +416,36 @@ mod tests {
     }
 
     #[test]
+    fn a_first_round_asks_only_for_ends_that_creation_does_not_show() {
+        let from = Timestamp::parse("2026-11-20T12:00:00Z").unwrap();
+        let account = || Account::new(from);
+        let mut job = Discover::cycle(account(), Arc::default(), &|_| None);
+        job.next(Input::Begin);
+        job.next(page(&[], 0));
+        let created = job.next(Input::Committed(Default::default()));
+        assert_eq!(asked(&created, "created_after").unwrap(), "2026-11-20T11:59:00Z");
+        job.next(page(&[1], 1));
+        let finished = job.next(Input::Committed(Default::default()));
+        assert_eq!(asked(&finished, "finished_after").unwrap(), "2026-11-20T11:59:00Z");
+        assert_eq!(asked(&finished, "created_before").unwrap(), "2026-11-20T12:00:00Z");
+        let Output::Commit(items) = job.next(page(&[], 0)) else { panic!("a round is committed") };
+        let began = Timestamp::parse("2026-11-21T00:00:00Z").unwrap();
+        assert!(items.contains(&Item::Walked { walk: FINISHED, until: began }), "{items:?}");
+
+        let mut job = Discover::cycle(account(), Arc::default(), &|_| Some(began));
+        for input in [Input::Begin, page(&[], 0), Input::Committed(Default::default()), page(&[], 0)] {
+            job.next(input);
+        }
+        let finished = job.next(Input::Committed(Default::default()));
+        assert_eq!(asked(&finished, "finished_after").unwrap(), "2026-11-20T23:59:00Z");
+        assert_eq!(asked(&finished, "created_before"), None);
+    }
+
+    #[test]
     fn servers_that_ignore_a_filter_are_found_out() {
         let learnt = Arc::<Learnt>::default();
         let walked = |walk: &str| (walk == CREATED).then(|| Timestamp::parse("2026-11-20T15:00:00Z").unwrap());
-        let mut job = Discover::cycle(account(), Arc::clone(&learnt), &walked, Timestamp::from_micros(0));
+        let mut job = Discover::cycle(account(), Arc::clone(&learnt), &walked);
         job.next(Input::Begin);
         job.next(page(&[], 0));
         job.next(Input::Committed(Default::default()));

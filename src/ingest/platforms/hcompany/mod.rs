@@ -135,8 +135,8 @@ impl HCompany {
 }
 
 impl Platform for HCompany {
-    fn discover(&self, walked: Walked<'_>, now: Timestamp) -> Box<dyn Job> {
-        Box::new(discover::Discover::cycle(self.account.clone(), Arc::clone(&self.learnt), walked, now))
+    fn discover(&self, walked: Walked<'_>, _now: Timestamp) -> Box<dyn Job> {
+        Box::new(discover::Discover::cycle(self.account.clone(), Arc::clone(&self.learnt), walked))
     }
 
     fn read(&self, due: &Due) -> Box<dyn Job> {
