@@ -190,7 +190,7 @@ pub struct Receipt {
     pub due: Vec<Due>,
     /// Rows of sessions that were not known before.
     pub discovered: u64,
-    /// A session was told who started it, and of that one nothing is known yet.
+    /// A session was told who started it, and that one was not yet read up to when it did.
     pub parent_is_unread: bool,
 }
 

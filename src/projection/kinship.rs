@@ -97,14 +97,16 @@ impl State {
         Ok(())
     }
 
-    /// Whether the parent of a session is still to be read, so that it is not known yet what its child worked for.
+    /// Whether the parent of a session is still to be read up to when the child began, so that it is not known yet what
+    /// the child worked for.
     pub(super) fn parent_is_unread(&self, ix: SourceIx, no: SessionNo) -> bool {
         let source = &self.sources[ix.0 as usize];
-        let Some(parent) = source.active.get(&no).and_then(|active| active.session.parent.as_ref()) else {
-            return false;
-        };
+        let Some(child) = source.active.get(&no).map(|active| &active.session) else { return false };
+        let Some(parent) = &child.parent else { return false };
         let Some(known) = source.known.get(parent) else { return true };
-        source.active.get(&known.no).is_some_and(|parent| parent.session.progress.cursor == 0)
+        // What was put away was read to its end.
+        let Some(parent) = source.active.get(&known.no).map(|active| &active.session) else { return false };
+        !parent.progress.settled && ParentTurn::at(&turns_of(&source.record, parent), child.created_at).is_none()
     }
 
     /// Remembers a child whose parent was not found yet.

@@ -1,8 +1,8 @@
 //! Lives of sessions that once were told wrongly as spans, one by one.
 
 use agent_session_exporter::domain::{
-    CallId, DISCOVERED, Ending, Event, Fact, Item, Mark, ModelCall, ModelUsage, Report, Row, SessionId, Sighting,
-    SourceIx, Span, SpanId, Status, Tokens, ToolCall, TurnKey, TurnOutcome, Usage,
+    CallId, DISCOVERED, Ending, Event, Fact, Item, Mark, ModelCall, ModelUsage, Receipt, Report, Row, SessionId,
+    Sighting, SourceIx, Span, SpanId, Status, Tokens, ToolCall, TurnKey, TurnOutcome, Usage,
 };
 use agent_session_exporter::ingest::platforms::{Descriptor, everruns, hcompany};
 use agent_session_exporter::projection::{
@@ -35,11 +35,13 @@ impl Told {
         Self { state, spans: Vec::new() }
     }
 
-    fn take(&mut self, second: i64, items: Vec<Item>) {
+    fn take(&mut self, second: i64, items: Vec<Item>) -> Receipt {
         let report = Report { source: SourceIx(0), asked_at: at(second), received_at: at(second), items };
-        self.state.take_in(&report, &|_| Err("none is settled".into())).expect("it continues what was taken");
+        let receipt =
+            self.state.take_in(&report, &|_| Err("none is settled".into())).expect("it continues what was taken");
         self.spans.extend_from_slice(&self.state.pending().spans);
         self.state.committed();
+        receipt
     }
 
     fn turns<'a>(&'a self, id: &str) -> Vec<(&'a TraceSpan, &'a TurnWork)> {
@@ -133,6 +135,17 @@ fn a_child_stands_where_its_parent_was_at_the_time() {
         })
     };
     assert_eq!(children.iter().map(under).collect::<Vec<_>>(), [Some(0), None, Some(1)]);
+}
+
+#[test]
+fn a_child_waits_for_the_turn_of_its_parent_that_it_began_in() {
+    let mut told = Told::of(&hcompany::DESCRIPTOR, -1000);
+    told.take(30, vec![row("parent", 0, Status::Running, 1, 1), row("child", 12, Status::Running, 13, 1)]);
+    assert!(told.take(31, vec![child_of_parent()]).parent_is_unread, "nothing was read of it");
+    told.take(32, vec![page("parent", 0, vec![entered(1, Status::Running), entered(10, Status::Idle)])]);
+    assert!(told.take(33, vec![child_of_parent()]).parent_is_unread, "it was read to the turn before");
+    told.take(34, vec![page("parent", 2, vec![entered(11, Status::Running)])]);
+    assert!(!told.take(35, vec![child_of_parent()]).parent_is_unread);
 }
 
 #[test]
