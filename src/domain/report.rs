@@ -190,8 +190,8 @@ pub struct Receipt {
     pub due: Vec<Due>,
     /// Rows of sessions that were not known before.
     pub discovered: u64,
-    /// A session was told who started it, and that one was not yet read up to when it did.
-    pub parent_is_unread: bool,
+    /// Who started the session that was told so, if that one was not yet read up to when it did.
+    pub unread_parent: Option<SessionId>,
 }
 
 impl Row {

@@ -28,6 +28,8 @@ pub struct Backlog {
     ready: [BTreeMap<Rank, SessionId>; Lane::ALL.len()],
     /// Those that failed, by when they may be tried again.
     resting: BTreeMap<Rank, SessionId>,
+    /// Those that wait for one that is being read.
+    behind: BTreeMap<Rank, SessionId>,
     reading: HashMap<SessionId, Reading>,
     failed: HashMap<SessionId, Failed>,
     /// Since when each session has been unread that somebody may ask for now: all but those of the past.
@@ -48,15 +50,28 @@ struct Reading {
     mark: Option<Mark>,
     /// What a list showed meanwhile and may not show again.
     again: Option<Due>,
+    /// Those that are read after it.
+    followers: Vec<SessionId>,
+}
+
+/// Where a session waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In its lane.
+    Ready,
+    /// Among those that failed.
+    Resting,
+    /// Behind one that is being read.
+    Behind,
 }
 
 #[derive(Debug)]
 struct Waiting {
     due: Due,
     unread: Unread,
-    /// Its place in the lane, or among those that failed.
+    place: Place,
+    /// How far it has come there.
     rank: Rank,
-    is_resting: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +89,7 @@ impl Backlog {
             waiting: HashMap::new(),
             ready: Default::default(),
             resting: BTreeMap::new(),
+            behind: BTreeMap::new(),
             reading: HashMap::new(),
             failed: HashMap::new(),
             unread: BTreeSet::new(),
@@ -126,7 +142,7 @@ impl Backlog {
             if !waited && lane != known.unread.lane {
                 let was_past = known.unread.lane == Lane::Backfill;
                 let since = if was_past { (now, self.last) } else { known.unread.since };
-                known.rank = if known.is_resting { known.rank } else { since };
+                known.rank = if known.place == Place::Ready { since } else { known.rank };
                 known.unread = Unread { lane, since };
             }
             known.due = Due { waited, ..due };
@@ -137,8 +153,8 @@ impl Backlog {
         let since = (failed.map_or(now, |failed| failed.since), self.last);
         let retry_at = failed.map(|failed| failed.retry_at).filter(|at| *at > now);
         let unread = Unread { lane: self.lane(&due), since };
-        let rank = retry_at.map_or(since, |at| (at, self.last));
-        self.insert(Waiting { due, unread, rank, is_resting: retry_at.is_some() });
+        let (place, rank) = retry_at.map_or((Place::Ready, since), |at| (Place::Resting, (at, self.last)));
+        self.insert(Waiting { due, unread, place, rank });
     }
 
     /// The next session of a lane, which is being read from now on.
@@ -146,7 +162,7 @@ impl Backlog {
         let id = self.ready[lane as usize].first_key_value()?.1.clone();
         let Waiting { due, unread, .. } = self.remove(&id)?;
         self.note(unread);
-        self.reading.insert(id, Reading { unread, mark: due.mark, again: None });
+        self.reading.insert(id, Reading { unread, mark: due.mark, again: None, followers: Vec::new() });
         Some(due)
     }
 
@@ -158,16 +174,19 @@ impl Backlog {
         }
     }
 
-    /// It is put off until those that wait now were read.
-    pub fn put_off(&mut self, due: &Due, now: Tick) {
+    /// It is put off until those that wait now were read, and that one if it is being read.
+    pub fn put_off(&mut self, due: &Due, behind: &SessionId, now: Tick) {
         let Some(Reading { mut unread, .. }) = self.stop_reading(&due.id) else { return };
         // What it waits for may have ended before it.
         if unread.lane == Lane::Live {
             unread.lane = Lane::Settling;
         }
         self.last += 1;
+        let leader = self.reading.get_mut(behind);
+        let place = if leader.is_some() { Place::Behind } else { Place::Ready };
+        leader.into_iter().for_each(|leader| leader.followers.push(due.id.clone()));
         let due = Due { waited: true, ..due.clone() };
-        self.insert(Waiting { due, unread, rank: (now, self.last), is_resting: false });
+        self.insert(Waiting { due, unread, place, rank: (now, self.last) });
     }
 
     /// It could not be read. The cursor may have moved on before that: the list brings it back with the right one.
@@ -193,8 +212,7 @@ impl Backlog {
         while let Some(entry) = self.resting.first_entry().filter(|entry| entry.key().0 <= now) {
             let id = entry.get().clone();
             let Some(mut waiting) = self.remove(&id) else { return };
-            waiting.rank = waiting.unread.since;
-            waiting.is_resting = false;
+            (waiting.place, waiting.rank) = (Place::Ready, waiting.unread.since);
             self.insert(waiting);
         }
     }
@@ -216,7 +234,11 @@ impl Backlog {
     }
 
     fn queue(&mut self, waiting: &Waiting) -> &mut BTreeMap<Rank, SessionId> {
-        if waiting.is_resting { &mut self.resting } else { &mut self.ready[waiting.unread.lane as usize] }
+        match waiting.place {
+            Place::Ready => &mut self.ready[waiting.unread.lane as usize],
+            Place::Resting => &mut self.resting,
+            Place::Behind => &mut self.behind,
+        }
     }
 
     fn note(&mut self, unread: Unread) {
@@ -228,6 +250,12 @@ impl Backlog {
     fn stop_reading(&mut self, id: &SessionId) -> Option<Reading> {
         let reading = self.reading.remove(id)?;
         self.unread.remove(&reading.unread.since);
+        for follower in &reading.followers {
+            if let Some(mut waiting) = self.remove(follower) {
+                waiting.place = Place::Ready;
+                self.insert(waiting);
+            }
+        }
         Some(reading)
     }
 }
@@ -380,7 +408,7 @@ mod tests {
             backlog.offer(due, at(0));
         }
         let child = backlog.take(Lane::Live).unwrap();
-        backlog.put_off(&child, at(1));
+        backlog.put_off(&child, &SessionId::new("parent"), at(1));
         backlog.offer(live("child"), at(2));
         assert_eq!(backlog.oldest(), Some(at(0)));
         assert_eq!(all(&mut backlog, Lane::Live), [""; 0]);
@@ -388,8 +416,32 @@ mod tests {
         assert_eq!(backlog.take(Lane::Settling), Some(Due { waited: true, ..child }));
     }
 
+    #[test]
+    fn who_waits_for_one_that_is_being_read_is_read_when_that_was() {
+        for went_well in [true, false] {
+            let mut backlog = Backlog::new(BEGAN);
+            for due in [live("parent"), live("child"), live("other")] {
+                backlog.offer(due, at(0));
+            }
+            let parent = backlog.take(Lane::Live).unwrap();
+            let child = backlog.take(Lane::Live).unwrap();
+            backlog.put_off(&child, &parent.id, at(1));
+            backlog.offer(live("child"), at(2));
+            assert_eq!(all(&mut backlog, Lane::Settling), [""; 0]);
+            assert_eq!((all(&mut backlog, Lane::Live), backlog.len()), (vec!["other".to_owned()], 1));
+            assert_eq!(backlog.oldest(), Some(at(0)));
+            if went_well {
+                backlog.read(&parent.id, at(3))
+            } else {
+                backlog.fail(&parent.id, at(3))
+            }
+            assert_eq!(backlog.take(Lane::Settling), Some(Due { waited: true, ..child }));
+        }
+    }
+
     proptest! {
-        /// Whatever happens, who is read is the one that has been unread for the longest time among those that can be.
+        /// Whatever happens, who is read is the one of its lane that has been unread for the longest time among those that
+        /// can be, and none is lost.
         #[test]
         fn no_session_is_passed_over(moves in prop::collection::vec((0u64..20, 0u8..10), 1..200)) {
             let mut backlog = Backlog::new(BEGAN);
@@ -398,19 +450,20 @@ mod tests {
                 backlog.wake(now);
                 backlog.offer(live(&which.to_string()), now);
                 let since = |waiting: &Waiting| waiting.unread.since;
-                let oldest = backlog.waiting.values().filter(|waiting| !waiting.is_resting).map(since).min();
+                let oldest = backlog.waiting.values().filter(|it| it.place == Place::Ready && it.unread.lane == Lane::Live).map(since).min();
                 if what < 4 && let Some(due) = backlog.take(Lane::Live) {
                     prop_assert_eq!(Some(backlog.reading[&due.id].unread.since), oldest);
                     match what {
                         0 => backlog.fail(&due.id, now),
                         1 => backlog.read(&due.id, now),
+                        2 => backlog.put_off(&due, &SessionId::new(&(which % 4).to_string()), now),
                         _ => {}
                     }
                 }
                 let unread = backlog.waiting.values().map(since).chain(backlog.reading.values().map(|it| it.unread.since));
                 prop_assert_eq!(&unread.collect::<BTreeSet<Rank>>(), &backlog.unread);
                 let queued: usize = backlog.ready.iter().map(BTreeMap::len).sum();
-                prop_assert_eq!(queued + backlog.resting.len(), backlog.len());
+                prop_assert_eq!(queued + backlog.resting.len() + backlog.behind.len(), backlog.len());
             }
         }
     }

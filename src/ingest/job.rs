@@ -1,7 +1,7 @@
 //! The conversation a platform leads with its API, without IO.
 
 use super::call::{Failure, Request, Response};
-use crate::domain::{Item, Receipt};
+use crate::domain::{Item, Receipt, SessionId};
 
 /// What a job is told.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub enum Output {
 pub enum Finish {
     /// It did what it was for.
     Well,
-    /// What it needs to know is known when others that wait were read: its session is read after them. Said once only.
-    Later,
+    /// What it needs to know is known when this other session was read: its own is read after that. Said once only.
+    Later(SessionId),
     /// It could not.
     Failed(Failure),
 }

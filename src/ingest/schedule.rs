@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::backlog::Backlog;
 use super::lanes::Lane;
-use crate::domain::{Due, Timestamp};
+use crate::domain::{Due, SessionId, Timestamp};
 
 /// Time since the poller started.
 pub type Tick = Duration;
@@ -58,12 +58,12 @@ impl Work {
 }
 
 /// How a piece of work ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It is done.
     Well,
-    /// It is put off until others were read.
-    Later,
+    /// It is put off until this session was read.
+    Later(SessionId),
     /// It failed and is to be tried again.
     Failed,
     /// The key was refused.
@@ -194,7 +194,7 @@ impl Schedule {
             Work::Sweep => self.sweep_at = again(self.rhythm.sweep),
             Work::Read { due, .. } => match ended {
                 Ended::Well => self.backlog.read(&due.id, now),
-                Ended::Later => self.backlog.put_off(due, now),
+                Ended::Later(behind) => self.backlog.put_off(due, &behind, now),
                 Ended::Failed | Ended::Refused => self.backlog.fail(&due.id, now),
             },
         }

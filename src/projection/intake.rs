@@ -90,8 +90,9 @@ impl State {
                     for event in events {
                         self.beside(report, no, event);
                     }
-                    let tells_parent = events.iter().any(|event| matches!(event.fact, Fact::ChildOf(_)));
-                    receipt.parent_is_unread |= tells_parent && self.parent_is_unread(ix, no);
+                    if events.iter().any(|event| matches!(event.fact, Fact::ChildOf(_))) {
+                        receipt.unread_parent = self.unread_parent(ix, no);
+                    }
                 }
                 Item::Skip { id, from, to, before } => {
                     let no = self.activate(ix, id, load)?;

@@ -97,16 +97,21 @@ impl State {
         Ok(())
     }
 
-    /// Whether the parent of a session is still to be read up to when the child began, so that it is not known yet what
-    /// the child worked for.
-    pub(super) fn parent_is_unread(&self, ix: SourceIx, no: SessionNo) -> bool {
+    /// The parent of a session, if it is still to be read up to when the child began: then it is not known yet what the
+    /// child worked for.
+    pub(super) fn unread_parent(&self, ix: SourceIx, no: SessionNo) -> Option<SessionId> {
         let source = &self.sources[ix.0 as usize];
-        let Some(child) = source.active.get(&no).map(|active| &active.session) else { return false };
-        let Some(parent) = &child.parent else { return false };
-        let Some(known) = source.known.get(parent) else { return true };
-        // What was put away was read to its end.
-        let Some(parent) = source.active.get(&known.no).map(|active| &active.session) else { return false };
-        !parent.progress.settled && ParentTurn::at(&turns_of(&source.record, parent), child.created_at).is_none()
+        let child = &source.active.get(&no)?.session;
+        let id = child.parent.as_ref()?;
+        if let Some(known) = source.known.get(id) {
+            // What was put away was read to its end.
+            let parent = &source.active.get(&known.no)?.session;
+            let is_told = ParentTurn::at(&turns_of(&source.record, parent), child.created_at).is_some();
+            if parent.progress.settled || is_told {
+                return None;
+            }
+        }
+        Some(id.clone())
     }
 
     /// Remembers a child whose parent was not found yet.

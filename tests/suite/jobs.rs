@@ -124,7 +124,7 @@ fn first_reading(due: &Due, traces: bool, session: &Answer) -> (Vec<&'static str
                 _ => Answer::Body(200, r#"{"status":"running","first_index":0,"new_events":[]}"#.into()),
             }
         });
-        if !matches!(ended, Some((Finish::Later, _))) {
+        if !matches!(ended, Some((Finish::Later(_), _))) {
             break;
         }
     }

@@ -141,11 +141,12 @@ fn a_child_stands_where_its_parent_was_at_the_time() {
 fn a_child_waits_for_the_turn_of_its_parent_that_it_began_in() {
     let mut told = Told::of(&hcompany::DESCRIPTOR, -1000);
     told.take(30, vec![row("parent", 0, Status::Running, 1, 1), row("child", 12, Status::Running, 13, 1)]);
-    assert!(told.take(31, vec![child_of_parent()]).parent_is_unread, "nothing was read of it");
+    let parent = Some(SessionId::new("parent"));
+    assert_eq!(told.take(31, vec![child_of_parent()]).unread_parent, parent, "nothing was read of it");
     told.take(32, vec![page("parent", 0, vec![entered(1, Status::Running), entered(10, Status::Idle)])]);
-    assert!(told.take(33, vec![child_of_parent()]).parent_is_unread, "it was read to the turn before");
+    assert_eq!(told.take(33, vec![child_of_parent()]).unread_parent, parent, "it was read to the turn before");
     told.take(34, vec![page("parent", 2, vec![entered(11, Status::Running)])]);
-    assert!(!told.take(35, vec![child_of_parent()]).parent_is_unread);
+    assert_eq!(told.take(35, vec![child_of_parent()]).unread_parent, None);
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Run<'_> {
                     input = Input::Committed(receipt);
                 }
                 Output::Done(Finish::Well) => return Ok(Ended::Well),
-                Output::Done(Finish::Later) => return Ok(Ended::Later),
+                Output::Done(Finish::Later(behind)) => return Ok(Ended::Later(behind)),
                 Output::Done(Finish::Failed(failure)) => return Err(failure),
             }
         }

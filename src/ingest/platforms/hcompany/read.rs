@@ -7,7 +7,7 @@
 //! was told, and both speak of the same moment.
 
 use super::{CHANGES_LIMIT, HISTORY_SIZE, decode, of_session};
-use crate::domain::{Due, Event, Fact, Item, SessionId, Sighting, Status, Timestamp};
+use crate::domain::{Due, Event, Fact, Item, Receipt, SessionId, Sighting, Status, Timestamp};
 use crate::ingest::{CUT, Failure, Finish, Input, Job, Output, Response, TIMED_OUT};
 use smol_str::SmolStr;
 
@@ -332,10 +332,10 @@ impl Job for Read {
             Input::Begin => self.begin(),
             Input::Response(response) => self.answered(response),
             // Its turns stand below its parent's, which are told when that is read.
-            Input::Committed(receipt)
-                if self.after_commit == AfterCommit::Begin && receipt.parent_is_unread && !self.due.waited =>
+            Input::Committed(Receipt { unread_parent: Some(parent), .. })
+                if self.after_commit == AfterCommit::Begin && !self.due.waited =>
             {
-                Output::Done(Finish::Later)
+                Output::Done(Finish::Later(parent))
             }
             Input::Committed(_) => match self.after_commit {
                 AfterCommit::Done => Output::Done(Finish::Well),
