@@ -97,8 +97,10 @@ struct Passing {
 }
 
 impl Passing {
-    fn goes_on_to(&mut self, now: Timestamp) -> Timestamp {
-        self.passed = self.passed.plus(now.since(self.seen).unwrap_or(Span::ZERO));
+    /// It is never before the latest birth either: one that came while the clock was ahead for less than it takes to ask
+    /// again would be held until the clock is there.
+    fn goes_on_to(&mut self, now: Timestamp, latest_birth: Timestamp) -> Timestamp {
+        self.passed = self.passed.plus(now.since(self.seen).unwrap_or(Span::ZERO)).max(latest_birth);
         self.seen = now;
         self.passed
     }
@@ -151,7 +153,9 @@ impl Exposition {
     /// nothing else.
     pub fn render(&self, snapshot: &Snapshot, own: &[MetricFamily], format: Format, now: Timestamp) -> Vec<u8> {
         let mut memory = self.memory();
-        let now = memory.time.goes_on_to(now);
+        let births = snapshot.families.iter().flat_map(|family| family.heads()).map(|head| head.born);
+        let born = births.filter(|born| *born > self.hold.since).max();
+        let now = memory.time.goes_on_to(now, born.unwrap_or_default());
         let memory = match format {
             Format::Text | Format::OpenMetrics => &mut memory.text,
             Format::Protobuf => &mut memory.protobuf,

@@ -204,6 +204,10 @@ fn a_clock_that_is_set_back_holds_nothing_again() {
     world.add(Metric::Steps, "held", &[], 1, after(3640));
     assert_eq!(steps("held", &world, after(41)), "0");
     assert_eq!(steps("held", &world, after(75)), "1");
+    // Born while the clock was an hour ahead, and nobody looked meanwhile.
+    world.add(Metric::Steps, "ahead", &[], 3, after(9000));
+    assert_eq!(steps("ahead", &world, after(80)), "0");
+    assert_eq!(steps("ahead", &world, after(115)), "3");
 }
 
 #[test]
