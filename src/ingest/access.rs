@@ -130,8 +130,8 @@ impl Access {
                     Refusal::TooFast => {
                         let Pace { per_second, paused_for } = self.limiter.pace();
                         tracing::info!(
-                            per_second,
-                            ?paused_for,
+                            per_second = format_args!("{per_second:.2}"),
+                            paused_for = format_args!("{:.1}s", paused_for.as_secs_f64()),
                             "the platform takes fewer requests: it is asked more slowly"
                         );
                     }
