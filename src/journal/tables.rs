@@ -8,7 +8,7 @@ use super::JournalError;
 pub(super) const FORMAT_VERSION: u64 = 3;
 
 /// The version of the fold; raised when the same facts come to mean other numbers. Then totals are folded anew.
-pub(super) const FOLD_VERSION: u64 = 2;
+pub(super) const FOLD_VERSION: u64 = 3;
 
 /// Single numbers, by the names below.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::intake::IntakeError;
 use super::session::Session;
-use super::state::State;
+use super::state::{Active, State};
 use crate::domain::{
     Due, Event, Fact, Listing, Mark, Receipt, Report, SessionId, SessionNo, Sighting, SourceIx, Span, Status,
     Timestamp, TurnKey, Watch,
@@ -50,10 +50,12 @@ pub(super) fn listed_due(session: &Session) -> Due {
 }
 
 /// Whether there may be more of it than was read, going by what a list last said.
-pub(super) fn needs_reading(session: &Session, now: Timestamp) -> bool {
+pub(super) fn needs_reading(active: &Active, now: Timestamp) -> bool {
+    let session = &active.session;
     let Some(listing) = session.listing else { return true };
     let is_unfinished = || {
-        let since = now.since(session.progress.newest).unwrap_or_default();
+        // By our own clock where that is known: it may be far from the platform's.
+        let since = now.since(session.progress.newest.max(active.moved_at)).unwrap_or_default();
         listing.watch == Watch::AtRest && session.turn().is_some() && since < UNFINISHED
     };
     listing.watch == Watch::EachRound || session.progress.mark != Some(listing.mark) || is_unfinished()
@@ -138,7 +140,7 @@ impl State {
         for (no, active) in &source.active {
             let session = &active.session;
             let known_until =
-                if needs_reading(session, report.received_at) { active.read_at } else { report.received_at };
+                if needs_reading(active, report.received_at) { active.read_at } else { report.received_at };
             let over_at = session.progress.newest.plus(patience);
             if over_at < known_until {
                 let open = session.open_turns.iter().filter(|turn| turn.abandoned.is_none());
@@ -163,7 +165,7 @@ impl State {
             }
             if !shows_all {
                 // Who did not move stays where the lists were not read.
-                receipt.due.extend(needs_reading(session, report.received_at).then(|| listed_due(session)));
+                receipt.due.extend(needs_reading(active, report.received_at).then(|| listed_due(session)));
             } else if session.listing.is_some_and(|listing| listing.sighting.status.is_terminal()) {
                 // The lists show what has not ended; this one has, and is still to be read.
                 receipt.due.push(listed_due(session));

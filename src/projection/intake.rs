@@ -201,13 +201,15 @@ impl State {
             self.fold(report, no, [Event { at: report.received_at, fact: Fact::Returned }]);
         }
         let listing = listing_of(row);
-        let session = &mut self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now").session;
-        if session.listing != Some(listing) {
-            session.listing = Some(listing);
+        let active = self.sources[ix.0 as usize].active.get_mut(&no).expect("it is tracked now");
+        if active.session.listing != Some(listing) {
+            let has_moved = active.session.listing.replace(listing).is_some();
+            active.moved_at = if has_moved { report.received_at } else { active.moved_at };
             self.changes.sessions.insert((ix, no));
         }
         let is_over = row.sighting.status.is_terminal();
-        let is_due = came_back || is_over || needs_reading(session, report.received_at);
+        let is_due = came_back || is_over || needs_reading(active, report.received_at);
+        let session = &mut active.session;
         if is_due {
             session.progress.settled = false;
             receipt.due.push(listed_due(session));
@@ -254,7 +256,13 @@ impl State {
                 self.duplicates += 1;
             }
         }
-        if news.iter().any(|event| matches!(event.fact, Fact::Became(_))) {
+        let is_of_status = |fact: &Fact<NameId>| {
+            matches!(
+                fact,
+                Fact::Became(_) | Fact::Entered(_) | Fact::StartRequested | Fact::Message | Fact::StreamEnded(_)
+            )
+        };
+        if news.iter().any(|event| is_of_status(&event.fact)) {
             // The newest word on its status: a list that was asked for before is out of date.
             let active = self.sources[report.source.0 as usize].active.get_mut(&no).expect("it is active now");
             active.session.progress.checked_at = report.received_at;
@@ -295,9 +303,9 @@ impl State {
         match &event.fact {
             Fact::Sighted(sighting) => {
                 let checked_at = session.progress.checked_at;
-                // Asked before a newer answer had arrived: it may tell of an earlier moment. (An answer from the future
-                // only means that our clock was put back.)
-                if report.asked_at < checked_at && checked_at <= report.received_at {
+                // Asked before a newer answer had arrived, which this report is not itself: it may tell of an earlier
+                // moment. (An answer from the future only means that our clock was put back.)
+                if report.asked_at < checked_at && checked_at < report.received_at {
                     return;
                 }
                 let is_news = sighting.status != session.status
@@ -308,7 +316,7 @@ impl State {
                 }
                 session.progress.checked_at = report.received_at;
             }
-            Fact::Ended(_) if session.run.ended => return,
+            Fact::Ended(ending) if session.knows_end(ending.finished_at) => return,
             Fact::Ended(_) => session.progress.checked_at = report.received_at,
             Fact::ChildOf(_) if session.parent.is_some() => return,
             Fact::Children(children) if children.iter().all(|child| session.children.contains(child)) => return,

@@ -122,8 +122,8 @@ pub struct Progress {
 pub struct Run {
     /// When it first worked.
     pub began: Option<Timestamp>,
-    /// When the session, having ended, was taken up again; `None` in its first run.
-    pub reopened_at: Option<Timestamp>,
+    /// By the platform's clock, no end before this is the end of this run; `None` in the first run of a session.
+    pub no_end_before: Option<Timestamp>,
     /// The stream told an end, which the platform's status has still to confirm.
     pub stream_end: Option<(Status, Timestamp)>,
     /// The end is counted.
@@ -247,6 +247,19 @@ impl Session {
     pub fn head(&self) -> SessionHead {
         let Self { id, source, agent, created_at, count_from, progress, status, since, .. } = self.clone();
         SessionHead { id, source, agent, created_at, count_from, progress, status, since }
+    }
+
+    /// Whether its latest run was taken to be over by the end of the run before, which was told once more: if it goes on,
+    /// or ends later, then it was a run after all.
+    pub fn is_taken_back(&self) -> bool {
+        let ended_before = self.run.no_end_before.zip(self.finished_at).is_some_and(|(no, end)| end < no);
+        self.run.ended && self.run.began.is_none() && ended_before
+    }
+
+    /// Whether an end at this time, as far as that is told, is one that is known already.
+    pub fn knows_end(&self, finished_at: Option<Timestamp>) -> bool {
+        let is_later = self.run.no_end_before.zip(finished_at).is_some_and(|(no, end)| end >= no);
+        self.run.ended && !(self.is_taken_back() && is_later)
     }
 
     /// Whether what happened at `at` is counted, or was there before counting began.

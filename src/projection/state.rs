@@ -65,6 +65,8 @@ pub(super) struct Active {
     pub(super) session: Session,
     /// When a list last showed it.
     pub(super) listed_at: Timestamp,
+    /// When what lists say of it last changed; not when it was first in one, which may be long after that happened.
+    pub(super) moved_at: Timestamp,
     /// When it was last read to its end, in this process.
     pub(super) read_at: Timestamp,
     /// Where it stands in the gauge of sessions by status.
@@ -119,11 +121,14 @@ impl Changes {
         session: &mut Session,
         observed_at: Timestamp,
     ) -> &mut Entry {
-        let place = *self.open.entry(no).or_insert_with(|| {
+        // Facts that were learnt at another moment are folded by that one's time, also when they are folded anew.
+        let open = self.open.get(&no).copied().filter(|place| self.entries[*place].observed_at == observed_at);
+        let place = open.unwrap_or_else(|| {
             let number = session.progress.entries;
             session.progress.entries += 1;
             self.sessions.insert((source, no));
             self.entries.push(Entry { source, session: no, number, observed_at, events: Vec::new() });
+            self.open.insert(no, self.entries.len() - 1);
             self.entries.len() - 1
         });
         &mut self.entries[place]
@@ -135,6 +140,7 @@ impl Active {
         Self {
             session,
             listed_at: Timestamp::default(),
+            moved_at: Timestamp::default(),
             read_at: Timestamp::default(),
             shown: None,
             parent_turns: Vec::new(),

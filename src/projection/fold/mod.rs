@@ -129,7 +129,7 @@ impl<'a> Fold<'a> {
                     self.of_source(session, Metric::EventsLost, *count);
                 }
             }
-            Fact::Gone => self.gone(session, at),
+            Fact::Gone => self.gone(session),
             Fact::Returned => session.progress.gone = false,
         }
     }
@@ -172,8 +172,11 @@ impl<'a> Fold<'a> {
             if sighting.status.is_terminal() {
                 return;
             }
-            // Taken up again, though nothing in the stream has said so yet.
+            // Taken up again, though nothing in the stream has said so yet. When that was nobody says: the time of the
+            // sighting may be one of our own clock. But the run before is over, and that end can come once more.
+            let no_end_before = session.finished_at.map(|finished| finished.plus(Span::from_micros(1)));
             self.reopen(session, sighting.since);
+            session.run.no_end_before = no_end_before;
         }
         session.finished_at = sighting.finished_at.or(session.finished_at);
         if session.status == sighting.status {
@@ -251,20 +254,21 @@ impl<'a> Fold<'a> {
 
     fn ended(&mut self, session: &mut Session, ending: &Ending<NameId>, at: Timestamp) {
         self.note_started(session, ending.started_at);
-        if session.run.ended {
+        if session.knows_end(ending.finished_at) {
             return;
         }
-        let before_it_was_taken_up = session.run.began.is_none()
-            && ending.finished_at.zip(session.run.reopened_at).is_some_and(|(finished, reopened)| finished < reopened);
-        if before_it_was_taken_up {
-            // The end that is counted already: what looked like a new run was none.
+        let ended_before = session.run.no_end_before.zip(ending.finished_at).is_some_and(|(no, end)| end < no);
+        if session.run.began.is_none() && ended_before {
+            // The end that is counted already: what looked like a new run was none, or has not come that far.
             session.run.ended = true;
             session.status = ending.status;
             session.finished_at = ending.finished_at;
             return;
         }
-        let finished_at =
-            ending.finished_at.or(session.run.stream_end.map(|(_, at)| at)).or(session.finished_at).unwrap_or(at);
+        // Rather any time of the platform's than our own.
+        let last_sign = Some(session.progress.newest).filter(|newest| *newest > Timestamp::default());
+        let told = ending.finished_at.or(session.run.stream_end.map(|(_, at)| at)).or(session.finished_at);
+        let finished_at = told.or(last_sign).unwrap_or(at);
         self.end(session, ending.status, finished_at, ending.error, ending.verdict);
     }
 
@@ -273,11 +277,14 @@ impl<'a> Fold<'a> {
         if let Some((status, ended_at)) = session.run.stream_end {
             self.end(session, status, ended_at, None, None);
         }
-        if self.counts(session, at) {
-            self.of_source(session, Metric::SessionsReopened, 1);
+        // What was taken back is the same run still.
+        if !session.is_taken_back() {
+            if self.counts(session, at) {
+                self.of_source(session, Metric::SessionsReopened, 1);
+            }
+            session.restarts += 1;
         }
-        session.restarts += 1;
-        session.run = Run { totals_may_restart: true, reopened_at: Some(at), ..Run::default() };
+        session.run = Run { totals_may_restart: true, no_end_before: Some(at), ..Run::default() };
         session.finished_at = None;
         session.error = None;
         session.status = Status::Pending;
@@ -316,11 +323,8 @@ impl<'a> Fold<'a> {
             let word = self.words.status(status);
             self.add(session, Metric::SessionsFinished, [word, Names::NONE], 1);
             self.count_entry(session, status);
-            let began = if session.restarts == 0 {
-                session.started_at.or(session.run.began)
-            } else {
-                session.run.began.or(session.started_at)
-            };
+            // When it was started is told of the first run only.
+            let began = session.started_at.filter(|_| session.restarts == 0).or(session.run.began);
             let labels = [word, Names::NONE];
             if let Some(began) = began {
                 let took = self.span(session, began, finished_at);
@@ -340,16 +344,17 @@ impl<'a> Fold<'a> {
         session.loop_state = LoopState::default();
     }
 
-    fn gone(&mut self, session: &mut Session, at: Timestamp) {
+    fn gone(&mut self, session: &mut Session) {
         if session.progress.gone {
             return;
         }
         if let Some((status, ended_at)) = session.run.stream_end {
             self.end(session, status, ended_at, None, None);
         }
-        // How it ended, if it had not, nobody will say any more.
-        while session.turn().is_some() {
-            self.close_turn(session, TurnOutcome::Abandoned, at, None, None);
+        // How it ended, if it had not, nobody will say any more; that it was deleted may be noticed much later.
+        while let Some(turn) = session.turn() {
+            let over_at = session.progress.newest.max(turn.began);
+            self.close_turn(session, TurnOutcome::Abandoned, over_at, None, None);
         }
         self.forget_answers(session);
         if session.mismatch > 0 {

@@ -52,7 +52,8 @@ impl Fold<'_> {
         }
         let began = turn.began;
         let seen = self.turn_over(session, turn, TurnEnd { outcome, error, verdict, at });
-        if self.counts(session, at) {
+        // How long one took that nobody saw end is not known.
+        if outcome != TurnOutcome::Abandoned && self.counts(session, at) {
             let took = self.span(session, began, at);
             self.observe_turn(session, outcome, took, seen);
         }

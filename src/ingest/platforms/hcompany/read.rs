@@ -171,7 +171,7 @@ impl Read {
                 Err(error) => Output::Again(error.0),
             },
             // What was evicted is not to be had here either.
-            (Asked::History { until, .. }, _) => self.skip_to(until),
+            (Asked::History { until, first_at }, _) => self.skip_to(until, first_at),
             (Asked::Status, 200) => {
                 let page = if self.finished_at.is_some() {
                     decode::status_document(&response.body)
@@ -301,7 +301,7 @@ impl Read {
         let from = place(self.cursor).min(events.len());
         let to = place(until).min(events.len());
         if !agrees || from >= to {
-            return self.skip_to(until);
+            return self.skip_to(until, first_at);
         }
         let events = events[from..to].to_vec();
         let first = self.cursor;
@@ -310,8 +310,9 @@ impl Read {
         self.commit(vec![Item::page(self.id.clone(), first, events)], then)
     }
 
-    fn skip_to(&mut self, until: u64) -> Output {
-        let item = Item::Skip { id: self.id.clone(), from: self.cursor, to: until, before: None };
+    /// Gives up what is before `until`; what is there may have a time, which all of it was before.
+    fn skip_to(&mut self, until: u64, before: Option<Timestamp>) -> Output {
+        let item = Item::Skip { id: self.id.clone(), from: self.cursor, to: until, before };
         self.cursor = until;
         self.commit(vec![item], AfterCommit::Changes)
     }
@@ -361,9 +362,9 @@ impl Job for Read {
                 // there was time to see whether it is the platform that answers so whatever it is asked.
                 Asked::Changes if !self.gave_up => {
                     self.gave_up = true;
-                    self.skip_to(self.cursor + 1)
+                    self.skip_to(self.cursor + 1, None)
                 }
-                Asked::History { until, .. } => self.skip_to(until),
+                Asked::History { until, first_at } => self.skip_to(until, first_at),
                 _ => Output::Done(Finish::Failed(Failure::TooLarge(size))),
             },
             Input::Failed(failure) => Output::Done(Finish::Failed(failure)),
