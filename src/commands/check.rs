@@ -61,7 +61,7 @@ async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
             let answer = http.get(request).await;
             let received_at = WallClock.now();
             if number == 0 && form == 0 {
-                reachable(&answer.as_ref().map(|answer| answer.date), asked_at, received_at);
+                reachable(&answer.as_ref().map(|answer| answer.skew(asked_at, received_at)));
             }
             let found = match answer {
                 Ok(answer) => (check.judge)(answer.status, &answer.body),
@@ -92,16 +92,14 @@ async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
     Ok(works)
 }
 
-fn reachable(answer: &Result<Option<Timestamp>, &TransportError>, asked_at: Timestamp, received_at: Timestamp) {
-    let Ok(date) = answer else { return };
+/// Says so, and by how much the platform's clock differs from ours.
+fn reachable(skew: &Result<Option<f64>, &TransportError>) {
+    let Ok(skew) = skew else { return };
     println!("  {:4}  {:<16} yes", "ok", "reachable");
-    let Some(date) = date else {
+    let Some(skew) = skew else {
         println!("  {:4}  {:<16} unknown: answers carry no date", "note", "clock skew");
         return;
     };
-    let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
-    // The date counts whole seconds: on average half of one has passed.
-    let skew = date.seconds() + 0.5 - ours;
     let sign = if skew.abs() > 5.0 { "note" } else { "ok" };
     println!("  {sign:4}  {:<16} {skew:+.1} s", "clock skew");
 }

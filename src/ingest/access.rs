@@ -152,11 +152,9 @@ impl Access {
     }
 
     fn note_skew(&self, answer: &Answer, asked_at: Timestamp, received_at: Timestamp) {
-        let Some(date) = answer.date else { return };
-        // The header counts whole seconds: on average half of one has passed.
-        let theirs = date.seconds() + 0.5;
-        let ours = f64::midpoint(asked_at.seconds(), received_at.seconds());
-        self.witness.skew(theirs - ours);
+        if let Some(skew) = answer.skew(asked_at, received_at) {
+            self.witness.skew(skew);
+        }
     }
 }
 

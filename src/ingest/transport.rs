@@ -31,6 +31,15 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// By how many seconds the platform's clock is ahead of ours, if it tells, having been asked and heard at these times.
+    pub fn skew(&self, asked_at: Timestamp, received_at: Timestamp) -> Option<f64> {
+        // The header counts whole seconds: on average half of one has passed.
+        let theirs = self.date?.seconds() + 0.5;
+        Some(theirs - f64::midpoint(asked_at.seconds(), received_at.seconds()))
+    }
+}
+
 /// Why there is no whole answer. Holds nothing of what was sent or received.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TransportError {

@@ -20,13 +20,17 @@ use crate::ingest::limiter::Limiter;
 use crate::ingest::platforms::{Account, DISCOVERED, Platform};
 use crate::ingest::poller::{Pass, Poller};
 use crate::ingest::schedule::Rhythm;
-use crate::ingest::transport::Http;
+use crate::ingest::transport::{Http, Transport};
 use crate::projection::{Origin, SourceRecord};
 use crate::telemetry::{Health, Instruments, broken_off};
 use crate::witness::{EngineLedger, SourceWitness};
 
 /// How often limits are asked for.
 const LIMITS_EVERY: Duration = Duration::from_secs(60);
+/// How long a platform has to say what time it is by its clock, before ours has to do.
+const TIME_TO_TELL: Duration = Duration::from_secs(5);
+/// The header that tells it counts whole seconds, and answers take a moment: what differs less than this is the same.
+const SAME_TIME: f64 = 2.0;
 
 /// What every source is wired to.
 #[derive(Clone)]
@@ -130,9 +134,11 @@ impl Sources {
         let Wiring { health, instruments, .. } = &self.wiring;
         health.add_source(&config.name, config.platform.name, config.poll_interval.into());
         instruments.request_budget(&config.name, config.requests_per_second);
-        let attached = source.part.attach().await?;
-        if let Some((_, at)) = attached.walks.iter().find(|(walk, _)| walk == DISCOVERED) {
-            health.restored_fresh(&config.name, *at);
+        if !source.asks_time {
+            let attached = source.part.attach(self.wiring.clock.now()).await?;
+            if let Some((_, at)) = attached.walks.iter().find(|(walk, _)| walk == DISCOVERED) {
+                health.restored_fresh(&config.name, *at);
+            }
         }
         let stop = self.stop.child_token();
         let id = self.tasks.spawn(source.watch_over(stop.clone())).id();
@@ -192,6 +198,8 @@ struct SourcePart {
 struct PreparedSource {
     part: SourcePart,
     transport: Arc<Http>,
+    /// It is new and counts from now: by its platform's clock, which has to be asked for.
+    asks_time: bool,
 }
 
 impl SourcePart {
@@ -199,9 +207,9 @@ impl SourcePart {
         (self.config.platform.connect)(account(&self.config, count_from))
     }
 
-    async fn attach(&self) -> Result<Attached, RuntimeError> {
+    async fn attach(&self, now: Timestamp) -> Result<Attached, RuntimeError> {
         let count_from = match self.config.start {
-            Start::Now => self.wiring.clock.now(),
+            Start::Now => now,
             Start::Beginning => Timestamp::from_micros(0),
             Start::At(time) => Timestamp::from_micros(time.as_microsecond()),
         };
@@ -229,6 +237,7 @@ impl SourcePart {
     async fn prepare(self) -> Result<PreparedSource, RuntimeError> {
         let name = self.config.name.clone();
         let before = self.wiring.handle.known(&name).await.map_err(|_| RuntimeError::EngineStopped)?;
+        let asks_time = before.is_none() && self.config.start == Start::Now;
         if let Some(before) = before.filter(|before| before.account != account_name(&self.config)) {
             return Err(RuntimeError::OtherAccount { name, before: before.account });
         }
@@ -236,18 +245,43 @@ impl SourcePart {
         let headers = self.platform(self.wiring.clock.now()).headers();
         let transport = Http::new(config.base_url.as_str(), config.api_key.clone(), &headers, config.request_timeout)
             .map_err(|error| RuntimeError::Client { name: name.clone(), error })?;
-        Ok(PreparedSource { part: self, transport: Arc::new(transport) })
+        Ok(PreparedSource { part: self, transport: Arc::new(transport), asks_time })
     }
 }
 
 impl PreparedSource {
+    /// The present moment by the platform's clock, if it tells; its sessions have no other times.
+    async fn now_there(&self) -> Timestamp {
+        let clock = &self.part.wiring.clock;
+        let asked_at = clock.now();
+        let first = self.part.platform(asked_at).checks(asked_at).into_iter().next();
+        let Some(request) = first.and_then(|check| check.requests.into_iter().next()) else { return asked_at };
+        let answer = tokio::time::timeout(TIME_TO_TELL, self.transport.get(&request)).await;
+        let received_at = clock.now();
+        let skew = answer.ok().and_then(Result::ok).and_then(|answer| answer.skew(asked_at, received_at));
+        let Some(skew) = skew.filter(|skew| skew.abs() > SAME_TIME) else { return received_at };
+        tracing::warn!(
+            source = self.part.config.name,
+            ahead_seconds = skew.round(),
+            "the platform's clock is not ours: counting begins now by the platform's"
+        );
+        Timestamp::from_micros(received_at.micros().saturating_add((skew * 1e6) as i64))
+    }
+
     /// Polls; after a bug of ours starts over from what is committed.
     async fn watch_over(self, shutdown: CancellationToken) -> Pass {
         let name = self.part.config.name.clone();
         let task = format!("poller {name}");
         self.part.wiring.instruments.register_task(&task);
+        let mut began = self.part.wiring.clock.now();
+        if self.asks_time {
+            tokio::select! {
+                now = self.now_there() => began = now,
+                () = shutdown.cancelled() => return Pass { discovered: false, failures: 0 },
+            }
+        }
         loop {
-            let Ok(attached) = self.part.attach().await else {
+            let Ok(attached) = self.part.attach(began).await else {
                 return Pass { discovered: false, failures: 1 };
             };
             let poller = self.poller(&attached);
