@@ -289,7 +289,7 @@ async fn calls_that_are_always_refused_do_not_slow_down_the_others() {
 
 /// What docs/performance.md says of thousands of sessions and of a long history.
 #[tokio::test(start_paused = true)]
-#[ignore = "takes minutes: cargo test --release --test suite pacing::figures -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo test --profile thorough --test suite pacing::figures -- --ignored --nocapture"]
 async fn figures() {
     for (name, measured) in [
         ("h", measured(&hcompany(crowd(Platform::HCompany, 3000), 10.0), 6 * MINUTE, 60 * MINUTE).await),
@@ -300,6 +300,9 @@ async fn figures() {
         ),
     ] {
         measured.print(&format!("3000 active, 10/s, {name}"));
+        // Nobody waits twice as long as it takes to ask once for each.
+        let bound = bound(3000, 10.0, 2.0);
+        assert!(measured.worst() <= bound && measured.waited <= bound, "{:?} {:?}", measured.worst(), measured.waited);
     }
     let long = |platform| SimulateOptions { history: 50_000, steps: 4, ..crowd(platform, 300) };
     long_history(hcompany(long(Platform::HCompany), 10.0)).await;
@@ -308,7 +311,7 @@ async fn figures() {
 
 /// What docs/performance.md says of limits.
 #[tokio::test(start_paused = true)]
-#[ignore = "takes minutes: cargo test --release --test suite pacing::figures -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo test --profile thorough --test suite pacing::figures -- --ignored --nocapture"]
 async fn figures_of_limits() {
     for (pause, window) in [(0, 0.0), (60, 0.0), (0, 60.0)] {
         let limits = SimulateOptions {
@@ -326,6 +329,7 @@ async fn figures_of_limits() {
             measured.asked.len(),
             measured.taken(),
         );
+        assert!(measured.taken() > 0.75 * 5.0 && measured.refused() < measured.asked.len() / 50);
     }
 }
 
@@ -335,5 +339,7 @@ async fn long_history<W: Site>(bench: Bench<W>) {
     let measured = measured(&bench, 6 * MINUTE, 60 * MINUTE).await;
     measured.print(&format!("50,000 old and 300 active, 10/s, {}", bench.platform()));
     let old = measured.count(|asked| asked.created.is_some_and(|created| created < from));
-    println!("  {:.3} of the requests for the past", old as f64 / measured.asked.len() as f64);
+    let share = old as f64 / measured.asked.len() as f64;
+    println!("  {share:.3} of the requests for the past");
+    assert!(measured.worst() <= bound(300, 10.0, 3.0) && share > 0.095, "{:?} {share}", measured.worst());
 }

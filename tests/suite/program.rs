@@ -216,6 +216,11 @@ fn whatever_is_wrong_at_the_start_is_said_with_what_to_do() {
     let exporter = Exporter::watching(&platform.url);
     let taken = exporter.folder.join("data");
     fails(&["serve", "--storage.path", &taken, anywhere[0], anywhere[1]], &key, 2, &["in use", "--storage.path"]);
+    // The one that was there first is not disturbed, and counts on.
+    let before = scraped(&exporter.metrics()).get("events").copied();
+    exporter.metrics_until(|page| {
+        if scraped(page).get("events").copied() > before { Ok(()) } else { Err("it stands still".into()) }
+    });
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::support::{Exporter, compare, scraped_of, simulate, simulate_platform, truth};
+use crate::support::counters::{Lasting, lasting};
+use crate::support::{Exporter, Gate, compare, get, scraped_of, simulate, simulate_platform, truth};
 
 const LIVES: [&str; 4] = ["--sessions=25", "--history=10", "--rate=8", "--speed=60"];
 
@@ -168,4 +169,46 @@ fn a_key_that_changes_with_the_directory_of_its_file_is_followed() {
     std::fs::rename(mount.join("data.new"), mount.join("data")).unwrap();
     until_equal(&exporter, &[("h", &h.url)]);
     assert!(exporter.log().contains("a changed file"), "{}", exporter.log());
+}
+
+/// Whoever changes the key of a running exporter for one of another account is told, and loses nothing.
+#[test]
+fn a_key_of_another_account_while_it_runs_adds_nothing_and_the_old_one_goes_on() {
+    let account = |seed: &str, key: &str| {
+        simulate(&["--history=9", "--sessions=9", "--speed=60", "--seed", seed, "--api-key", key])
+    };
+    let (ours, foreign) = (account("1", "hk-ours"), account("2", "hk-foreign"));
+    let gate = Gate::before(&ours.url);
+    let of_h = source("h", "hcompany", &gate.url, "api_key: hk-ours");
+    let exporter = Exporter::start(&of_h);
+    let before = lasting(&until_equal(&exporter, &[("h", &ours.url)]));
+
+    gate.lead_to(&foreign.url);
+    rewrite(&exporter, &of_h.replace("hk-ours", "hk-foreign"));
+    exporter.hang_up();
+    let page = exporter.metrics_until(|page| {
+        let said = exporter.log().contains("it belongs to another account");
+        if said && !is_up(page) { Ok(()) } else { Err(exporter.log()) }
+    });
+    let totals = |samples: &Lasting| -> Lasting {
+        samples.iter().filter(|(name, _)| name.starts_with("agent_") && !name.contains("exporter")).map(own).collect()
+    };
+    assert_eq!(totals(&lasting(&page)), totals(&before), "nothing of the other account is counted");
+    let told = get(exporter.url()).expect("a page");
+    assert!(told.contains("the key belongs to another account than the store"), "{told}");
+
+    gate.lead_to(&ours.url);
+    rewrite(&exporter, &of_h);
+    exporter.hang_up();
+    let after = exporter.metrics_until(|page| if is_up(page) { Ok(()) } else { Err("it is down".into()) });
+    assert_eq!(totals(&lasting(&after)), totals(&before));
+    until_equal(&exporter, &[("h", &ours.url)]);
+}
+
+fn is_up(page: &str) -> bool {
+    page.lines().any(|line| line.starts_with("agent_session_exporter_source_up{") && line.ends_with(" 1"))
+}
+
+fn own((name, value): (&String, &f64)) -> (String, f64) {
+    (name.clone(), *value)
 }

@@ -1,6 +1,7 @@
 //! Lives of an exporter that are drawn by chance, in virtual time: both platforms, their faults, kills, losses of power,
-//! disks that fail in every way, clocks that jump, collectors that are away. At the end of each, everything that is told
-//! equals what the platforms say of themselves, and on the way no counter ever fell.
+//! disks that fail in every way, clocks that jump, collectors that are away, sources that are taken out of the
+//! configuration and put back. At the end of each, everything that is told equals what the platforms say of themselves,
+//! and on the way no counter ever fell.
 //!
 //! `SEEDS=4000` draws so many lives instead of a few, `SEED=17` lives one again, `SEED=17 SEEDS=4000` begins there. The
 //! seeds in `seeds.txt` failed once, and are lived always.
@@ -27,7 +28,10 @@ use crate::support::{asked, scraped_of, totals};
 /// Lives in `cargo test`, besides those that failed once.
 const FEW: u64 = 20;
 /// The first of them.
-const FIRST: u64 = 1;
+const FIRST: u64 = CONFIGURES_FROM + 1;
+/// From this seed on the configuration changes, too, and sessions are deleted later. Before it lives are what they were,
+/// with those that were noted.
+const CONFIGURES_FROM: u64 = 10_000;
 /// After so long without any trouble everything has to be told: retries wait up to five minutes, sweeps come every ten.
 const CALM: Duration = Duration::from_secs(2400);
 
@@ -69,10 +73,15 @@ struct Plan {
     acts: u64,
     /// Sessions are taken off the platform: what was open then can be told by nobody.
     deletes: bool,
+    /// Sources are taken out of the configuration and put back, or changed.
+    configures: bool,
 }
 
 fn draw(dice: &mut Dice, seed: u64) -> Plan {
     let deletes = dice.chance(0.2);
+    // Longer than anybody is away, so that everything can be read before it is gone. Refusals by chance, which no pace
+    // helps against, make it slower than one can foresee.
+    let delete_after = if seed >= CONFIGURES_FROM { 6.0 * 3600.0 } else { 1800.0 };
     let mut common = |platform: Platform, seed: u64| {
         let calm = SimulateOptions::of(platform);
         SimulateOptions {
@@ -85,8 +94,7 @@ fn draw(dice: &mut Dice, seed: u64) -> Plan {
             children_share: dice.pick(&[0.0, 0.1, 0.5]),
             interactive_share: dice.pick(&[0.0, 0.15, 0.6]),
             restart_share: dice.pick(&[0.0, 0.1, 0.5]),
-            // Longer than anybody is away, so that everything can be read before it is gone.
-            delete_after: if deletes { 1800.0 } else { 0.0 },
+            delete_after: if deletes { delete_after } else { 0.0 },
             fault_rate_429: dice.rate(0.06),
             fault_429_without_retry_after: dice.chance(0.3),
             fault_rate_5xx: dice.rate(0.08),
@@ -132,7 +140,8 @@ fn draw(dice: &mut Dice, seed: u64) -> Plan {
         traces: dice.chance(0.7),
         batch: dice.pick(&[1, 10, 500]) as usize,
     };
-    Plan { setup, acts: dice.between(5, 30), deletes }
+    let acts = dice.between(5, 30);
+    Plan { setup, acts, deletes, configures: !deletes && seed >= CONFIGURES_FROM && dice.chance(0.5) }
 }
 
 /// One life.
@@ -140,6 +149,7 @@ struct Life {
     dice: Dice,
     rig: Rig,
     deletes: bool,
+    configures: bool,
     /// The last page that anybody saw.
     page: Lasting,
     /// What happened, for whoever has to find out why.
@@ -151,10 +161,28 @@ impl Life {
         if !self.rig.is_running() {
             return;
         }
-        let now = lasting(&self.rig.page());
+        let mut now = lasting(&self.rig.page());
+        // Of a source that is not watched just now nothing is told; when it is back, nothing of it may have fallen.
+        let away = (0..SOURCES.len()).filter(|place| !self.rig.is_watched(*place));
+        let away: Vec<String> = away.map(|place| format!("source=\"{}\"", SOURCES[place])).collect();
+        let is_away = |name: &str| away.iter().any(|label| name.contains(label.as_str()));
+        let unseen = self.page.iter().filter(|(name, _)| is_away(name) && !now.contains_key(*name));
+        let unseen: Lasting = unseen.map(|(name, value)| (name.clone(), *value)).collect();
+        now.extend(unseen);
         let fell = fallen(&self.page, &now);
         assert!(fell.is_empty(), "counters fell: {fell:#?}");
         self.page = now;
+    }
+
+    /// A new configuration, or not.
+    fn configure(&mut self) {
+        if !self.configures || !self.dice.chance(0.15) {
+            return;
+        }
+        let place = self.dice.pick(&[0, 1]);
+        let is_named = self.dice.chance(0.6);
+        self.note(&format!("{} configured: {is_named}", SOURCES[place]));
+        self.rig.configure(place, is_named);
     }
 
     /// Starts it if it does not run; what keeps it from starting may be over a moment later.
@@ -263,6 +291,7 @@ impl Life {
             let span = self.dice.span(1.0, 90_000.0);
             tokio::time::sleep(span).await;
             self.act().await;
+            self.configure();
             // A supervisor is there at once or a little later.
             if self.dice.chance(0.8) {
                 self.start().await;
@@ -272,6 +301,9 @@ impl Life {
         self.rig.disk.mend();
         self.rig.away.iter().for_each(|away| away.store(false, Ordering::Relaxed));
         self.rig.desk().mood = Mood::Takes;
+        for place in (0..SOURCES.len()).filter(|place| !self.rig.is_configured(*place)).collect::<Vec<_>>() {
+            self.rig.configure(place, true);
+        }
         self.start().await;
         while self.rig.truths().iter().any(|truth| truth["settled"] != true) {
             tokio::time::sleep(Duration::from_secs(60)).await;
@@ -341,14 +373,14 @@ impl Life {
 fn live(seed: u64) -> Result<(), String> {
     fastrand::seed(seed);
     let mut dice = Dice(fastrand::Rng::with_seed(seed));
-    let Plan { setup, acts, deletes } = draw(&mut dice, seed);
+    let Plan { setup, acts, deletes, configures } = draw(&mut dice, seed);
     let options = format!("{:?} {:?} {:?}", setup.platforms, setup.rhythm, setup.keep);
     let diary = Arc::<Mutex<Vec<String>>>::default();
     let kept = Arc::clone(&diary);
     let lived = catch_unwind(AssertUnwindSafe(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
-            let mut life = Life { dice, rig: Rig::new(setup), deletes, page: Lasting::new(), diary: kept };
+            let mut life = Life { dice, rig: Rig::new(setup), deletes, configures, page: Lasting::new(), diary: kept };
             life.live(acts).await;
         });
     }));

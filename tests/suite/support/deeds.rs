@@ -41,6 +41,23 @@ pub struct Deeds {
     output: u64,
 }
 
+impl Deeds {
+    fn add(&mut self, span: &Span) {
+        let is_cut_off = attribute(span, "agent.cut_off").is_some();
+        match text(span, "gen_ai.operation.name") {
+            "invoke_agent" => *self.turns.entry(text(span, "agent.turn.outcome").to_owned()).or_default() += 1,
+            "chat" => {
+                self.model_calls += 1;
+                self.input += number(span, "gen_ai.usage.input_tokens");
+                self.output += number(span, "gen_ai.usage.output_tokens");
+            }
+            "execute_tool" if !is_cut_off => self.tools += 1,
+            "" if span.name == "reason" && !is_cut_off => self.steps += 1,
+            _ => {}
+        }
+    }
+}
+
 /// Distinct spans; a span that came again has to be the same.
 pub fn distinct(spans: &[Span]) -> HashMap<Name, Span> {
     let mut all: HashMap<Name, Span> = HashMap::new();
@@ -54,19 +71,7 @@ pub fn distinct(spans: &[Span]) -> HashMap<Name, Span> {
 pub fn told(spans: &HashMap<Name, Span>) -> BTreeMap<String, Deeds> {
     let mut told: BTreeMap<String, Deeds> = BTreeMap::new();
     for span in spans.values() {
-        let deeds = told.entry(text(span, "gen_ai.conversation.id").to_owned()).or_default();
-        let is_cut_off = attribute(span, "agent.cut_off").is_some();
-        match text(span, "gen_ai.operation.name") {
-            "invoke_agent" => *deeds.turns.entry(text(span, "agent.turn.outcome").to_owned()).or_default() += 1,
-            "chat" => {
-                deeds.model_calls += 1;
-                deeds.input += number(span, "gen_ai.usage.input_tokens");
-                deeds.output += number(span, "gen_ai.usage.output_tokens");
-            }
-            "execute_tool" if !is_cut_off => deeds.tools += 1,
-            "" if span.name == "reason" && !is_cut_off => deeds.steps += 1,
-            _ => {}
-        }
+        told.entry(text(span, "gen_ai.conversation.id").to_owned()).or_default().add(span);
     }
     told
 }
@@ -97,12 +102,16 @@ pub fn differing(told: &BTreeMap<String, Deeds>, expected: &BTreeMap<String, Dee
     differing.map(|id| format!("{id}: told {:?}, expected {:?}", told.get(id), expected.get(id))).collect()
 }
 
+fn is_turn(span: &Span) -> bool {
+    text(span, "gen_ai.operation.name") == "invoke_agent"
+}
+
 /// Nothing hangs in the air: who has a parent has one that arrived, unless the turn is not over. And what a turn says of
 /// itself is what its parts say.
 pub fn assert_whole(spans: &HashMap<Name, Span>) {
-    let is_turn = |span: &Span| text(span, "gen_ai.operation.name") == "invoke_agent";
     let over: HashMap<&[u8], &Span> =
         spans.values().filter(|span| is_turn(span)).map(|span| (&span.trace_id[..], span)).collect();
+    let mut parts: HashMap<Name, (Deeds, u64)> = HashMap::new();
     for span in spans.values().filter(|span| !span.parent_span_id.is_empty()) {
         if !over.contains_key(&span.trace_id[..]) {
             continue;
@@ -114,7 +123,33 @@ pub fn assert_whole(spans: &HashMap<Name, Span>) {
             span.name,
             text(span, "gen_ai.conversation.id")
         );
+        if let Some(turn) = turn_of(span, spans) {
+            let (deeds, tools) = parts.entry(name(turn)).or_default();
+            deeds.add(span);
+            // One that was cut off had begun.
+            *tools += u64::from(text(span, "gen_ai.operation.name") == "execute_tool");
+        }
     }
+    for turn in spans.values().filter(|span| is_turn(span)) {
+        let (of_it, tools) = parts.remove(&name(turn)).unwrap_or_default();
+        assert_eq!(number(turn, "agent.turn.tool_calls"), tools, "a turn and its tools: {turn:?}");
+        // H tells of no calls of models, and may tell tokens when the turn is over.
+        if text(turn, "platform") == "everruns" {
+            let told = ["agent.turn.model_calls", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"];
+            let summed = [of_it.model_calls, of_it.input, of_it.output];
+            assert_eq!(told.map(|key| number(turn, key)), summed, "a turn and its calls of models: {turn:?}");
+        }
+    }
+}
+
+/// The turn that a part of one belongs to, if that has arrived.
+fn turn_of<'a>(part: &'a Span, spans: &'a HashMap<Name, Span>) -> Option<&'a Span> {
+    if is_turn(part) {
+        // A child's, below its parent's.
+        return None;
+    }
+    let above = spans.get(&(part.trace_id.clone(), part.parent_span_id.clone()))?;
+    if is_turn(above) { Some(above) } else { turn_of(above, spans) }
 }
 
 /// H's steps and tokens may be told when a turn is over already, and it tells of no calls of models: there only what its

@@ -26,6 +26,7 @@ use agent_session_exporter::views::prometheus::{Exposition, Format, Hold};
 use arc_swap::ArcSwap;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -119,6 +120,10 @@ pub struct Rig {
     h: Arc<Simulator<World>>,
     everruns: Arc<Simulator<simulator::everruns::World>>,
     pub away: [Arc<AtomicBool>; 2],
+    /// Which sources the configuration names.
+    configured: [watch::Sender<bool>; 2],
+    /// Which of those are watched since the configuration last named them.
+    watched: [Arc<AtomicBool>; 2],
     pub disk: Disk,
     pub seen: Seen,
     /// What was noted of each source.
@@ -138,6 +143,46 @@ struct Life {
     engine: JoinSet<Result<(), JournalError>>,
     pollers: JoinSet<()>,
     sender: JoinSet<()>,
+}
+
+/// A poller that waits for the store, which may fail just now.
+type Attaching = std::pin::Pin<Box<dyn Future<Output = Poller> + Send>>;
+
+/// Watches a source as long as the configuration names it, in the order in which the program does it: what is polled is
+/// committed before another poller begins or nothing is shown of it any more.
+async fn watch_source(
+    name: &'static str,
+    polling: impl Fn() -> Attaching,
+    handle: EngineHandle,
+    rhythm: Rhythm,
+    mut configured: watch::Receiver<bool>,
+    watched: Arc<AtomicBool>,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        if !*configured.borrow_and_update() {
+            handle.detach(name).await.expect("the engine is at work");
+            tokio::select! {
+                changed = configured.changed() => changed.expect("the rig is there"),
+                () = stop.cancelled() => {}
+            }
+            continue;
+        }
+        let poller = tokio::select! {
+            poller = polling() => poller,
+            () = stop.cancelled() => return,
+        };
+        watched.store(*configured.borrow(), Ordering::Relaxed);
+        let enough = stop.child_token();
+        let polled = poller.run(rhythm, false, enough.clone());
+        tokio::pin!(polled);
+        tokio::select! {
+            _ = &mut polled => return,
+            changed = configured.changed() => changed.expect("the rig is there"),
+        }
+        enough.cancel();
+        polled.await;
+    }
 }
 
 /// Reports go to the engine.
@@ -170,6 +215,8 @@ impl Rig {
             truth,
             ours: OurClock { truth, ahead_us: Arc::default() },
             away: Default::default(),
+            configured: std::array::from_fn(|_| watch::Sender::new(true)),
+            watched: Default::default(),
             disk: Disk::default(),
             seen: Seen::default(),
             noted: Default::default(),
@@ -186,7 +233,8 @@ impl Rig {
         let observer = Box::new(self.seen.clone());
         let clock: Arc<dyn Clock> = Arc::new(self.ours.clone());
         let (mut engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, self.setup.keep)?;
-        engine.expect(SOURCES);
+        let configured = |place: &usize| *self.configured[*place].borrow();
+        engine.expect((0..SOURCES.len()).filter(configured).map(|place| SOURCES[place]));
         let waiting = engine.waiting_spans();
         let hold = Hold::after_restart(Stretch::from_secs(30), &shown.load(), clock.now());
         let mut life = Life {
@@ -200,17 +248,14 @@ impl Rig {
             sender: JoinSet::new(),
         };
         life.engine.spawn(engine.serve_on());
-        for place in 0..SOURCES.len() {
-            let poller = self.poller(place, &handle);
-            let stop = life.stop.clone();
-            let rhythm = self.setup.rhythm;
-            life.pollers.spawn(async move {
-                // Attaching waits for the store, which may fail just now.
-                tokio::select! {
-                    poller = poller => drop(poller.run(rhythm, false, stop).await),
-                    () = stop.cancelled() => {}
-                }
-            });
+        for (place, name) in SOURCES.into_iter().enumerate() {
+            let polling = self.poller(place, &handle);
+            let (stop, rhythm) = (life.stop.clone(), self.setup.rhythm);
+            let configured = self.configured[place].subscribe();
+            // What is stored of it is shown from the start.
+            let watched = Arc::clone(&self.watched[place]);
+            watched.store(*configured.borrow(), Ordering::Relaxed);
+            life.pollers.spawn(watch_source(name, polling, handle.clone(), rhythm, configured, watched, stop));
         }
         if self.setup.traces {
             let (journal, shown, desk) = (life.journal.clone(), Arc::clone(&life.shown), Arc::clone(&self.desk));
@@ -221,7 +266,8 @@ impl Rig {
         Ok(())
     }
 
-    fn poller(&self, place: usize, handle: &EngineHandle) -> impl Future<Output = Poller> + Send + 'static {
+    /// What makes pollers of this source, each of which begins with what is committed.
+    fn poller(&self, place: usize, handle: &EngineHandle) -> impl Fn() -> Attaching + Send + Sync + 'static {
         let platform: &'static Descriptor = [&hcompany::DESCRIPTOR, &everruns::DESCRIPTOR][place];
         let key = self.setup.platforms[place].api_key.clone();
         let inner: Box<dyn Transport> = match place {
@@ -248,25 +294,46 @@ impl Rig {
         let traced = self.setup.traces;
         let entrant = Entrant { record, capabilities: platform.capabilities, abandon_turns_after: patience, traced };
         let (handle, clock) = (handle.clone(), Arc::new(self.ours.clone()));
-        let limiter = Limiter::new(self.setup.requests_per_second);
+        let requests_per_second = self.setup.requests_per_second;
         let witness = Arc::clone(&self.noted[place]);
-        async move {
-            let attached = handle.attach(entrant).await.expect("the engine is at work");
-            Poller {
-                source: attached.ix,
-                platform: (platform.connect)(account),
-                access: Access {
-                    transport: Arc::new(way),
-                    limiter,
-                    request_timeout: Duration::from_secs(30),
-                    clock,
-                    witness,
-                },
-                ledger: Arc::new(ToEngine(handle)),
-                recognise: Vec::new(),
-                walks: attached.walks,
-            }
+        let transport: Arc<dyn Transport> = Arc::new(way);
+        move || {
+            let (handle, entrant, account) = (handle.clone(), entrant.clone(), account.clone());
+            let access = Access {
+                transport: Arc::clone(&transport),
+                limiter: Limiter::new(requests_per_second),
+                request_timeout: Duration::from_secs(30),
+                clock: Arc::clone(&clock) as _,
+                witness: Arc::clone(&witness) as _,
+            };
+            Box::pin(async move {
+                let attached = handle.attach(entrant).await.expect("the engine is at work");
+                Poller {
+                    source: attached.ix,
+                    platform: (platform.connect)(account),
+                    access,
+                    ledger: Arc::new(ToEngine(handle)),
+                    recognise: Vec::new(),
+                    walks: attached.walks,
+                }
+            })
         }
+    }
+
+    /// Whether the configuration names this source.
+    pub fn is_configured(&self, place: usize) -> bool {
+        *self.configured[place].borrow()
+    }
+
+    /// Whether this source has to be on every page from now on.
+    pub fn is_watched(&self, place: usize) -> bool {
+        self.is_configured(place) && self.watched[place].load(Ordering::Relaxed)
+    }
+
+    /// A new configuration, which names this source or not; if it did before, something of it has changed.
+    pub fn configure(&self, place: usize, is_named: bool) {
+        self.watched[place].fetch_and(is_named, Ordering::Relaxed);
+        self.configured[place].send_replace(is_named);
     }
 
     /// Ends the process without a word. What is on the disk then, the caller says.
