@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod crowd;
 mod door;
+#[cfg(target_os = "linux")]
+mod frames;
 
 use std::collections::BTreeSet;
 use std::io::Read;

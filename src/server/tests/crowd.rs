@@ -10,9 +10,9 @@ use super::*;
 /// More than there are seats.
 const CROWD: usize = 300;
 const ORDINARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
-const HOSTILE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+pub(super) const HOSTILE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 
-async fn connect(server: &Server, from: Ipv4Addr) -> TcpStream {
+pub(super) async fn connect(server: &Server, from: Ipv4Addr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((from, 0))).unwrap();
     socket.connect(server.address).await.unwrap()

@@ -31,12 +31,23 @@ impl Client {
 
 /// A door with a certificate of its own, and a client that trusts it.
 pub(super) fn secured() -> (Door, Client) {
+    let (door, [client]) = secured_for([&[]]);
+    (door, client)
+}
+
+/// The same, and clients that each speak these protocols.
+pub(super) fn secured_for<const N: usize>(protocols: [&[&[u8]]; N]) -> (Door, [Client; N]) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let door = Door::default().secured(Terms::default().with_identity(&certificate, &key).unwrap());
     assert!(CertificateDer::from_pem_slice(certificate.as_bytes()).is_ok());
     let client = Trust::default().only(&certificate).unwrap().client_config().unwrap();
-    (door, Client(TlsConnector::from(Arc::new(client))))
+    let speaking = |protocols: &[&[u8]]| {
+        let mut client = client.clone();
+        client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Client(TlsConnector::from(Arc::new(client)))
+    };
+    (door, protocols.map(speaking))
 }
 
 #[tokio::test]
