@@ -101,7 +101,7 @@ fn converse(simulator: &Simulator, job: &mut dyn Job, commit: &mut dyn FnMut(Vec
         input = match job.next(input) {
             Output::Fetch(Request { path, query, .. }) => {
                 let (status, body) = get(simulator, &path, &query);
-                Input::Response(Response { status, body, etag: None, asked_at: NOW, received_at: NOW, date: None })
+                Input::Response(Response::new(status, body, NOW))
             }
             Output::Commit(items) => Input::Committed(commit(items)),
             Output::Done(finish) => {

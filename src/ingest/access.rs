@@ -67,19 +67,19 @@ impl Access {
                 span.record("status", i64::from(answer.status));
             }
             drop(span);
-            let received_at = self.clock.now();
+            let (received_at, took) = (self.clock.now(), began.elapsed());
             let mut wait = pause(*attempts);
             let failure = match answer {
                 Ok(answer) => {
                     let bytes = answer.body.len() as u64;
                     let code = answer.status.to_string();
-                    self.witness.requested(request.endpoint, &code, began.elapsed(), bytes);
+                    self.witness.requested(request.endpoint, &code, took, bytes);
                     self.note_skew(&answer, asked_at, received_at);
                     self.judge_pace(grant, request.endpoint, &answer);
                     match judge(request, answer.status) {
                         None => {
                             let Answer { status, etag, body, date, .. } = answer;
-                            return Ok(Response { status, etag, body, asked_at, received_at, date });
+                            return Ok(Response { status, etag, body, asked_at, received_at, took: took.into(), date });
                         }
                         // The budget makes the pause, and everybody keeps it.
                         Some(Failure::Throttled) => {
@@ -94,7 +94,7 @@ impl Access {
                 }
                 Err(error) => {
                     let bytes = if let TransportError::TooLarge { read, .. } = error { read } else { 0 };
-                    self.witness.requested(request.endpoint, "error", began.elapsed(), bytes);
+                    self.witness.requested(request.endpoint, "error", took, bytes);
                     match error {
                         TransportError::TooLarge { limit, .. } => return Err(Failure::TooLarge(limit)),
                         TransportError::Timeout => Failure::Transport(TIMED_OUT),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 use thiserror::Error;
 
-use crate::domain::Timestamp;
+use crate::domain::{Span, Timestamp};
 
 /// A GET request below a source's base URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +45,18 @@ pub struct Response {
     pub asked_at: Timestamp,
     /// Our time when the body had arrived.
     pub received_at: Timestamp,
+    /// How long that took; also where our clock was put back meanwhile.
+    pub took: Span,
     /// The platform's own time, where it says so: whole seconds.
     pub date: Option<Timestamp>,
+}
+
+impl Response {
+    /// One that came at once, and says no more than this.
+    pub fn new(status: u16, body: impl Into<Bytes>, at: Timestamp) -> Self {
+        let body = body.into();
+        Self { status, etag: None, body, asked_at: at, received_at: at, took: Span::ZERO, date: None }
+    }
 }
 
 /// A [`Failure::Transport`]: no answer in time.

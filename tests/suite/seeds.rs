@@ -81,7 +81,7 @@ fn draw(dice: &mut Dice, seed: u64) -> Plan {
     let deletes = dice.chance(0.2);
     // Longer than anybody is away, so that everything can be read before it is gone. Refusals by chance, which no pace
     // helps against, make it slower than one can foresee.
-    let delete_after = if seed >= CONFIGURES_FROM { 6.0 * 3600.0 } else { 1800.0 };
+    let delete_after = if seed >= CONFIGURES_FROM { 7200.0 } else { 1800.0 };
     let mut common = |platform: Platform, seed: u64| {
         let calm = SimulateOptions::of(platform);
         SimulateOptions {

@@ -81,14 +81,7 @@ fn converse(
             }
         };
         input = match answer(&request) {
-            Answer::Body(status, body) => Input::Response(Response {
-                status,
-                etag: None,
-                body,
-                asked_at: at(1000),
-                received_at: at(1001),
-                date: None,
-            }),
+            Answer::Body(status, body) => Input::Response(Response::new(status, body, at(1001))),
             Answer::Fails(failure) => Input::Failed(failure),
         };
     }

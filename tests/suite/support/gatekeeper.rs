@@ -6,6 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent_session_exporter::domain::Clock;
+use agent_session_exporter::telemetry::WallClock;
+
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -14,6 +17,8 @@ pub enum Verdict {
     Status(u16),
     /// A promising head, and then a byte now and then.
     Drip,
+    /// Passed on, with the time of a clock that is so many seconds ahead.
+    Ahead(i64),
 }
 
 type Judge = Box<dyn Fn(&str) -> Verdict + Send>;
@@ -60,9 +65,20 @@ fn attend(mut client: TcpStream, server: &str, judge: &Mutex<Judge>) -> std::io:
     let verdict = judge.lock().expect("no judge panics")(&path);
     match verdict {
         Verdict::Pass => {
-            let mut server = TcpStream::connect(server)?;
-            server.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes())?;
-            std::io::copy(&mut server, &mut client)?;
+            std::io::copy(&mut pass_on(&head, server)?, &mut client)?;
+        }
+        Verdict::Ahead(seconds) => {
+            let mut answer = Vec::new();
+            pass_on(&head, server)?.read_to_end(&mut answer)?;
+            let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("it has a head");
+            let (head, body) = answer.split_at(end);
+            let now = WallClock.now().micros() / 1_000_000;
+            let date = jiff::Timestamp::from_second(now + seconds).expect("a time");
+            let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date).expect("a year");
+            let lines = String::from_utf8_lossy(head).into_owned();
+            let lines = lines.split("\r\n").filter(|line| !line.to_lowercase().starts_with("date:"));
+            let head = lines.chain([format!("date: {date}").as_str()]).collect::<Vec<_>>().join("\r\n");
+            client.write_all(&[head.as_bytes(), body].concat())?;
         }
         Verdict::Status(status) => {
             let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -78,4 +94,11 @@ fn attend(mut client: TcpStream, server: &str, judge: &Mutex<Judge>) -> std::io:
         }
     }
     Ok(())
+}
+
+/// Where the server's answer comes from.
+fn pass_on(head: &str, server: &str) -> std::io::Result<TcpStream> {
+    let mut server = TcpStream::connect(server)?;
+    server.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes())?;
+    Ok(server)
 }

@@ -153,7 +153,7 @@ mod tests {
                 Next::Fetch(request) => {
                     let (status, body) = answer(&request.path);
                     let (now, body) = (Timestamp::default(), Bytes::from_static(body.as_bytes()));
-                    let response = Response { status, etag: None, body, asked_at: now, received_at: now, date: None };
+                    let response = Response::new(status, body, now);
                     heard = Heard::Response(response);
                     paths.push(request.path);
                 }

@@ -168,8 +168,7 @@ impl Read {
                     }
                     let bytes = response.body.len() as u64;
                     let now = response.date.unwrap_or(response.received_at);
-                    let took = response.received_at.since(response.asked_at).unwrap_or(Span::ZERO);
-                    self.events(Page { events, bytes, now, took, is_end: false })
+                    self.events(Page { events, bytes, now, took: response.took, is_end: false })
                 }
                 Err(error) => Output::Again(error.0),
             },

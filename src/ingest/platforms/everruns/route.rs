@@ -152,7 +152,7 @@ mod tests {
     fn answer(status: u16, body: &'static str) -> Response {
         let body = Bytes::from_static(body.as_bytes());
         let now = Timestamp::default();
-        Response { status, etag: None, body, asked_at: now, received_at: now, date: None }
+        Response::new(status, body, now)
     }
 
     #[test]

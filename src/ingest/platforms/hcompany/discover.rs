@@ -348,14 +348,7 @@ mod tests {
             .collect();
         let body = format!(r#"{{"items":[{}],"total":{total},"page":1}}"#, rows.join(","));
         let now = Timestamp::parse("2026-11-21T00:00:00Z").unwrap();
-        Input::Response(Response {
-            status: 200,
-            etag: None,
-            body: body.into(),
-            asked_at: now,
-            received_at: now,
-            date: None,
-        })
+        Input::Response(Response::new(200, body, now))
     }
 
     fn asked(output: &Output, parameter: &str) -> Option<String> {

@@ -81,22 +81,13 @@ impl Job for AskLimits {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use super::*;
     use crate::domain::Timestamp;
     use crate::ingest::Response;
 
     fn answer(status: u16, body: &'static str) -> Input {
-        let now = Timestamp::default();
-        Input::Response(Response {
-            status,
-            etag: None,
-            body: Bytes::from_static(body.as_bytes()),
-            asked_at: now,
-            received_at: now,
-            date: None,
-        })
+        Input::Response(Response::new(status, body, Timestamp::default()))
     }
 
     fn asked(output: &Output) -> &'static str {
