@@ -88,7 +88,7 @@ pub struct Attached {
 
 enum Command {
     Attach { entrant: Box<Entrant>, reply: oneshot::Sender<Attached> },
-    Known { name: String, reply: oneshot::Sender<Option<SourceRecord>> },
+    Known { name: String, reply: oneshot::Sender<Option<(SourceRecord, bool)>> },
     Detach { name: String },
     Rekey { ix: SourceIx, key_print: u64 },
     Report { report: Report, reply: oneshot::Sender<Result<Receipt, EngineError>> },
@@ -111,8 +111,8 @@ impl EngineHandle {
         answer.await.map_err(|_| EngineError::Stopped)
     }
 
-    /// What is stored of a source, if it was ever watched.
-    pub async fn known(&self, name: &str) -> Result<Option<SourceRecord>, EngineError> {
+    /// What is stored of a source, if it was ever watched, and whether anything was read of it.
+    pub async fn known(&self, name: &str) -> Result<Option<(SourceRecord, bool)>, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Known { name: name.to_owned(), reply }).await.map_err(|_| EngineError::Stopped)?;
         answer.await.map_err(|_| EngineError::Stopped)
@@ -300,7 +300,9 @@ impl Engine {
                     let _ = reply.send(attached);
                 }
                 Command::Known { name, reply } => {
-                    let known = self.state.find_source(&name).map(|ix| self.state.source(ix).clone());
+                    let state = &self.state;
+                    let found = state.find_source(&name);
+                    let known = found.map(|ix| (state.source(ix).clone(), state.was_read(ix)));
                     // Whoever asked has given up.
                     let _ = reply.send(known);
                 }
@@ -416,8 +418,16 @@ impl Engine {
     }
 
     fn enter(&mut self, entrant: Entrant) -> SourceIx {
-        let found = self.state.find_source(&entrant.record.name);
-        let ix = found.unwrap_or_else(|| self.state.add_source(entrant.record));
+        let ix = match self.state.find_source(&entrant.record.name) {
+            None => self.state.add_source(entrant.record),
+            Some(ix) => {
+                // Of a wrong address nothing was ever read: what is asked in its place begins anew.
+                if self.state.source(ix).account != entrant.record.account && !self.state.was_read(ix) {
+                    self.state.update_source(ix, entrant.record);
+                }
+                ix
+            }
+        };
         self.state.attach(ix, entrant.capabilities, entrant.abandon_turns_after);
         self.state.trace(ix, entrant.traced);
         ix

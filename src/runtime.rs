@@ -162,7 +162,8 @@ impl Runtime {
             spans: to_traces.map(|to| to.outbox_limit as u64),
         };
         let sends_traces = to_traces.is_some();
-        let observer = Box::new(StoreObserver::new(instruments.clone(), &journal, to_traces.is_some()));
+        let observer =
+            Box::new(StoreObserver::new(instruments.clone(), Arc::clone(&health), &journal, to_traces.is_some()));
         let (mut engine, handle, shown) = Engine::open(journal.clone(), Arc::clone(&clock), observer, keep)?;
         engine.expect(config.sources.iter().map(|source| source.name.as_str()));
         health.restored();
@@ -304,6 +305,7 @@ impl Runtime {
                     } else {
                         self.instruments.reload_failed();
                     }
+                    self.health.configuration_works(outcome.is_ok());
                     request.answer(outcome);
                 }
                 _ = look.tick() => {

@@ -88,7 +88,11 @@ impl Witness for SourceWitness {
 
     fn discovered(&self, outcome: Result<(), &Failure>, _: Timestamp) {
         match outcome {
-            Ok(()) => self.health.cycle_done(&self.name),
+            Ok(()) => {
+                if self.health.cycle_done(&self.name) {
+                    tracing::info!("the platform answers again");
+                }
+            }
             Err(failure) => self.health.cycle_failed(&self.name, failure.reason()),
         }
     }
@@ -114,24 +118,26 @@ impl Witness for SourceWitness {
 /// What the store does shows in metrics.
 pub struct StoreObserver {
     instruments: Instruments,
+    health: Arc<Health>,
     sends_spans: bool,
 }
 
 impl StoreObserver {
     /// Shows the store's size at once, and that of the outbox if anybody empties it.
-    pub fn new(instruments: Instruments, journal: &Journal, sends_spans: bool) -> Self {
+    pub fn new(instruments: Instruments, health: Arc<Health>, journal: &Journal, sends_spans: bool) -> Self {
         instruments.journal_size(journal.bytes(), journal.events().unwrap_or(0));
         if sends_spans {
             let waiting = journal.outbox().unwrap_or_default();
             instruments.register_outbox(waiting.end - waiting.start);
         }
-        Self { instruments, sends_spans }
+        Self { instruments, health, sends_spans }
     }
 }
 
 impl Observer for StoreObserver {
     fn committed(&self, stats: &CommitStats, journal: &Journal) {
         self.instruments.committed(stats.took.into());
+        self.health.store_works(true);
         if self.sends_spans {
             self.instruments.outbox(stats.waiting_spans, stats.dropped_spans);
         }
@@ -140,6 +146,7 @@ impl Observer for StoreObserver {
 
     fn failed(&self, _: &JournalError) {
         self.instruments.commit_failed();
+        self.health.store_works(false);
     }
 
     fn duplicates(&self, source: &str, count: u64) {

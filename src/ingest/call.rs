@@ -91,6 +91,9 @@ pub enum Failure {
     /// Its sessions are counted already.
     #[error("its sessions are those of source {0}: two sources on one account would count everything twice; keep one")]
     CountedTwice(String),
+    /// What was read could not be stored; the platform has no part in it.
+    #[error("what was read is not stored")]
+    Unsaved,
     /// A whole body that is not what the platform documents.
     #[error("the answer could not be understood: {0}")]
     Nonsense(&'static str),
@@ -110,6 +113,7 @@ impl Failure {
             Self::TooLarge(_) => "answer too large",
             Self::ForeignAccount => "the key belongs to another account than the store",
             Self::CountedTwice(_) => "another source watches the same account",
+            Self::Unsaved => "not stored",
             Self::Nonsense(_) => "answer not understood",
         }
     }

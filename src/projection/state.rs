@@ -233,6 +233,12 @@ impl State {
         self.changes.sources.insert(ix);
     }
 
+    /// Whether anything was ever learnt of its account, be it that it has no sessions.
+    pub fn was_read(&self, ix: SourceIx) -> bool {
+        let source = &self.sources[ix.0 as usize];
+        !(source.known.is_empty() && source.walks.is_empty())
+    }
+
     /// Says that the source of this name will enter in a moment: what is stored of it is shown at once.
     pub fn expect(&mut self, name: &str) {
         if let Some(ix) = self.find_source(name) {

@@ -237,6 +237,8 @@ impl SourcePart {
     async fn prepare(self) -> Result<PreparedSource, RuntimeError> {
         let name = self.config.name.clone();
         let before = self.wiring.handle.known(&name).await.map_err(|_| RuntimeError::EngineStopped)?;
+        // Under a wrong address nothing was read, and it may be corrected.
+        let before = before.and_then(|(record, was_read)| was_read.then_some(record));
         let asks_time = before.is_none() && self.config.start == Start::Now;
         if let Some(before) = before.filter(|before| before.account != account_name(&self.config)) {
             return Err(RuntimeError::OtherAccount { name, before: before.account });

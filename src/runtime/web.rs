@@ -66,10 +66,12 @@ pub(super) async fn keep_up(mut file: WebConfigFile, app: Arc<App>, stop: Cancel
                 remark(&web, app.clock.now());
                 app.door.store(Arc::new(door(web)));
                 app.instruments.web_reloaded(true);
+                app.health.web_configuration_works(true);
                 info!("the web configuration has changed and is in use");
             }
             Some(Err(error)) => {
                 app.instruments.web_reloaded(false);
+                app.health.web_configuration_works(false);
                 warn!(%error, "the web configuration has changed and cannot be used; the old one stays");
             }
         }

@@ -6,7 +6,7 @@ use super::route;
 use super::{About, App};
 use crate::domain::{SourceIx, Span, Timestamp};
 use crate::projection::{Metric, Snapshot};
-use crate::telemetry::SourceHealth;
+use crate::telemetry::{SourceHealth, Trouble};
 
 /// Seconds after which the page loads itself again.
 const REFRESH: u32 = 10;
@@ -133,6 +133,22 @@ pub(super) fn page(app: &App) -> String {
             let reason = reason.to_string();
             write!(out, "<p class=\"note wait\"><strong>Not ready yet:</strong> {}</p>", Escaped(&reason)).expect(FITS);
         }
+    }
+    for trouble in app.health.troubles() {
+        out.push_str(match trouble {
+            Trouble::Store => {
+                "<p class=\"note bad\"><strong>The store takes nothing:</strong> what is shown stands still until it \
+                 does, and is then read again. The log says why.</p>"
+            }
+            Trouble::Configuration => {
+                "<p class=\"note bad\"><strong>The latest configuration was refused:</strong> the one from before goes \
+                 on. The log says why.</p>"
+            }
+            Trouble::WebConfiguration => {
+                "<p class=\"note bad\"><strong>The latest web configuration was refused:</strong> the one from before \
+                 goes on. The log says why.</p>"
+            }
+        });
     }
     figures(&mut out, &lines);
     sources(&mut out, &lines, now);

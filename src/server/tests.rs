@@ -317,7 +317,18 @@ async fn the_page_tells_how_sources_are() {
     }
     assert!(!page.text().contains("prod <1>") && !page.text().contains("<unauthorized>"));
     server.app.health.cycle_done("prod <1>");
-    assert!(server.get("/").await.text().contains("✓ up"));
+    server.app.health.store_works(false);
+    let page = server.get("/").await;
+    assert!(page.text().contains("✓ up") && page.text().contains("The store takes nothing"));
+    assert!(!page.text().contains("configuration was refused"));
+    server.app.health.store_works(true);
+    server.app.health.configuration_works(false);
+    server.app.health.web_configuration_works(false);
+    let page = server.get("/").await;
+    assert!(!page.text().contains("The store takes nothing"));
+    assert!(
+        page.text().contains("The latest configuration was") && page.text().contains("The latest web configuration")
+    );
 }
 
 #[tokio::test]

@@ -89,9 +89,21 @@ pub enum NotReady {
     },
 }
 
+/// What is wrong with the exporter itself, for whoever opens the landing page; why, the log says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The latest commit failed.
+    Store,
+    /// The latest configuration was refused.
+    Configuration,
+    /// The latest web configuration was refused.
+    WebConfiguration,
+}
+
 #[derive(Debug, Default)]
 struct Known {
     is_restored: bool,
+    troubles: Vec<Trouble>,
     sources: Vec<SourceHealth>,
 }
 
@@ -159,13 +171,42 @@ impl Health {
         self.instruments.last_success(source, stage.as_str(), now);
     }
 
-    /// A pass over the source succeeded.
-    pub fn cycle_done(&self, source: &str) {
+    /// A pass over the source succeeded. True if the one before had failed.
+    pub fn cycle_done(&self, source: &str) -> bool {
+        let mut was_down = false;
         self.change(source, |source| {
+            was_down = source.up == Some(false);
             source.up = Some(true);
             source.problem = None;
             source.had_pass = true;
         });
+        was_down
+    }
+
+    /// A commit succeeded or failed.
+    pub fn store_works(&self, works: bool) {
+        self.trouble(Trouble::Store, !works);
+    }
+
+    /// A new configuration was taken over or refused.
+    pub fn configuration_works(&self, works: bool) {
+        self.trouble(Trouble::Configuration, !works);
+    }
+
+    /// A new web configuration was taken over or refused.
+    pub fn web_configuration_works(&self, works: bool) {
+        self.trouble(Trouble::WebConfiguration, !works);
+    }
+
+    fn trouble(&self, trouble: Trouble, is_there: bool) {
+        let mut known = self.known();
+        known.troubles.retain(|other| *other != trouble);
+        known.troubles.extend(is_there.then_some(trouble));
+    }
+
+    /// What is wrong now.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.known().troubles.clone()
     }
 
     /// A pass over the source failed. `problem` is shown to whoever opens the landing page: a few words, no secrets.
@@ -302,6 +343,28 @@ mod tests {
         assert_eq!(health.sources()[0].unread.as_deref(), Some("server error"));
         health.stage_done("a", Stage::Events, at(6));
         assert_eq!(health.sources()[0].unread, None);
+    }
+
+    #[test]
+    fn troubles_are_told_as_long_as_they_last() {
+        let health = health();
+        health.store_works(false);
+        health.store_works(false);
+        health.configuration_works(false);
+        assert_eq!(health.troubles(), [Trouble::Store, Trouble::Configuration]);
+        health.store_works(true);
+        assert_eq!(health.troubles(), [Trouble::Configuration]);
+        health.configuration_works(true);
+        assert_eq!(health.troubles(), []);
+    }
+
+    #[test]
+    fn that_a_source_is_back_is_known_once() {
+        let health = health();
+        assert!(!health.cycle_done("a"), "it was not away");
+        health.cycle_failed("a", "timed out");
+        assert!(health.cycle_done("a"));
+        assert!(!health.cycle_done("a"));
     }
 
     #[test]

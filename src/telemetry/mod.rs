@@ -9,7 +9,7 @@ mod panics;
 mod process;
 
 pub use clock::WallClock;
-pub use health::{Health, NotReady, SourceHealth, Stage};
+pub use health::{Health, NotReady, SourceHealth, Stage, Trouble};
 pub use instruments::Instruments;
 pub use logs::{LogError, LogFormat, init};
 pub use own::trace_own_work;

@@ -279,6 +279,27 @@ fn a_key_of_another_account_is_refused_and_a_new_key_of_the_same_is_not() {
 }
 
 #[test]
+fn a_wrong_address_can_be_corrected_until_something_was_read_under_it() {
+    let (platform, other) = (simulate(&["--history=5"]), simulate(&["--history=5"]));
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+    let folder = Folder::new();
+    let once = |url: &str| {
+        let output = run(
+            &["serve", "--once", "--storage.path", &folder.join("data")],
+            &[("HAI_API_KEY", "hk-simulated"), ("HAI_API_BASE_URL", url)],
+        );
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = once(&format!("http://{dead}"));
+    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = once(&platform.url);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = once(&other.url);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("was another account before"), "{said}");
+}
+
+#[test]
 fn a_socket_that_systemd_hands_over_is_served_on() {
     use std::process::{Command, Stdio};
     let platform = simulate(&["--history=1", "--sessions=0", "--rate=0.001"]);

@@ -112,7 +112,7 @@ async fn a_report_with_sessions_of_another_source_is_refused_whole() {
 
 #[test]
 fn keys_in_the_environment_are_enough_for_both_platforms() {
-    let options = ["--sessions=3", "--history=5", "--rate=50", "--speed=1000"];
+    let options = ["--sessions=5000", "--history=5", "--rate=20", "--speed=1000"];
     let (h, everruns) = (simulate(&options), simulate_platform("everruns", &options));
     let folder = Folder::new();
     let data = folder.join("data");

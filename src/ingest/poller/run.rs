@@ -36,7 +36,7 @@ impl Run<'_> {
         let span = tracing::debug_span!("poll", stage = job.stage(), source.index = i64::from(self.poller.source.0));
         let outcome = self.converse(&mut *job).instrument(span).await;
         let now = self.poller.access.clock.now();
-        if matches!(work, Work::Discover) {
+        if matches!(work, Work::Discover) && !matches!(outcome, Err(Failure::Unsaved)) {
             self.poller.access.witness.discovered(outcome.as_ref().map(|_| ()), now);
         }
         match outcome {
@@ -44,6 +44,8 @@ impl Run<'_> {
                 self.poller.access.witness.succeeded(job.stage(), now);
                 ended
             }
+            // Said where it happened. It tells nothing of the platform.
+            Err(Failure::Unsaved) => Ended::Failed,
             Err(failure) => {
                 tracing::warn!(stage = job.stage(), %failure, "polling failed; it is tried again");
                 if matches!(work, Work::Read { .. }) {
@@ -135,7 +137,7 @@ impl Run<'_> {
             LedgerError::CountedTwice(other) => Failure::CountedTwice(other),
             LedgerError::Failed(_) => {
                 tracing::warn!(%error, "what was read is not committed; it is read again");
-                Failure::Transport("not committed")
+                Failure::Unsaved
             }
         })?;
         self.walks.extend(walked);
