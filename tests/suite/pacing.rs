@@ -1,6 +1,7 @@
 //! How a source keeps to its budget, in virtual time: whom it reads first, how old numbers get, and how it finds out what
 //! the platform takes.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_session_exporter::ingest::schedule::Rhythm;
@@ -30,7 +31,7 @@ fn paced<W: Site>(mut bench: Bench<W>, per_second: f64) -> Bench<W> {
     let seconds = Duration::from_secs;
     bench.requests_per_second = per_second;
     bench.rhythm = Rhythm { poll: seconds(15), sweep: seconds(3600), limits: Some(seconds(60)), concurrency: 8 };
-    bench.ledger.checks.store(false, std::sync::atomic::Ordering::Relaxed);
+    bench.ledger.checks.store(false, Ordering::Relaxed);
     bench
 }
 
@@ -203,6 +204,24 @@ async fn the_past_of_h_is_read_beside_what_goes_on() {
 async fn the_past_of_everruns_is_read_beside_what_goes_on() {
     let options = SimulateOptions { history: 600, steps: 4, ..crowd(Platform::Everruns, 100) };
     the_past_waits_and_goes_on(everruns(options, 0.5), 3.0).await;
+}
+
+/// More of the past than there is any use in knowing of before it is read: it is left on the platform, bit by bit.
+#[tokio::test(start_paused = true)]
+async fn a_past_of_thousands_of_sessions_is_found_as_it_is_read() {
+    let history = 2600;
+    let options =
+        SimulateOptions { history, sessions: 40, steps: 1, rate: 1.0, speed: 20.0, ..crowd(Platform::HCompany, 0) };
+    let bench = hcompany(options, 10.0);
+    let known = || bench.snapshot().sources.iter().map(|source| source.active + source.settled).sum::<usize>() as u64;
+    bench.poll_for(MINUTE).await;
+    let (waiting, found) = (bench.witness.most_waiting.load(Ordering::Relaxed), known());
+    // Pages of a list come whole.
+    assert!((2001..=2200).contains(&waiting), "{waiting} waited at most");
+    assert!(found < history, "{found} are known: those that there is no time for are left where they are");
+    bench.poll_for(15 * MINUTE).await;
+    assert!(known() >= history);
+    tells_the_truth(bench, &[]).await;
 }
 
 /// A platform that takes half of what is configured: how much of that is used, and how many requests are refused.

@@ -1,7 +1,7 @@
 //! One source in virtual time: the real poller, jobs, fold and journal, against a simulator without sockets.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -179,6 +179,8 @@ pub struct Noted {
     /// Requests for events.
     pub events: AtomicU64,
     pub failed_discoveries: AtomicU64,
+    /// Sessions that waited to be read at the same time, at most.
+    pub most_waiting: AtomicUsize,
     /// Since when the session was unread that had waited longest, whenever that changed.
     pub oldest_unread: Mutex<Vec<(Instant, Option<Timestamp>)>>,
     /// How fast the source was asked, whenever that was told.
@@ -205,7 +207,9 @@ impl Witness for Noted {
             self.failed_discoveries.fetch_add(1, Ordering::Relaxed);
         }
     }
-    fn backlog(&self, _: usize) {}
+    fn backlog(&self, sessions: usize) {
+        self.most_waiting.fetch_max(sessions, Ordering::Relaxed);
+    }
     fn oldest_unread(&self, since: Option<Timestamp>) {
         self.oldest_unread.lock().expect("no test panics in here").push((Instant::now(), since));
     }
