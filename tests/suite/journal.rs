@@ -42,6 +42,17 @@ fn change_meta(folder: &Path, key: &str, value: u64) {
     transaction.commit().expect("a writable file");
 }
 
+fn record() -> SourceRecord {
+    SourceRecord {
+        name: "one".into(),
+        platform: "hcompany".into(),
+        account: String::new(),
+        key_print: 0,
+        count_from: Timestamp::default(),
+        origin: agent_session_exporter::projection::Origin::default(),
+    }
+}
+
 /// Every stored number that is not zero.
 fn numbers(snapshot: &Snapshot) -> Vec<String> {
     let mut numbers = Vec::new();
@@ -256,15 +267,7 @@ async fn retention_takes_the_log_and_leaves_the_totals() {
 fn more_sessions_than_one_batch_are_taken_away() {
     let journal = Journal::with_backend(redb::backends::InMemoryBackend::new, policy()).unwrap();
     let mut state = journal.load(at(0)).unwrap();
-    let record = SourceRecord {
-        name: "one".into(),
-        platform: "hcompany".into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-        origin: agent_session_exporter::projection::Origin::default(),
-    };
-    let ix = state.add_source(record);
+    let ix = state.add_source(record());
     for number in 0..1203 {
         state.take_in(&report(ix, 0, whole_session(number, 0)), &|_| Err("none is settled".into())).unwrap();
     }
@@ -288,6 +291,46 @@ fn more_sessions_than_one_batch_are_taken_away() {
     assert_eq!(state.session_counts(ix), (0, 0));
     assert_eq!(numbers(&journal.load(at(0)).unwrap().snapshot()), before);
     assert_eq!(numbers(&journal.refold().unwrap().state.snapshot()), before);
+}
+
+/// Whatever is left of it, the totals are the same, and the next time it is done.
+#[test]
+fn retention_that_fails_in_the_middle_takes_nothing_from_the_totals() {
+    let on = |disk: &Disk| {
+        let disk = disk.clone();
+        Journal::with_backend(move || disk.clone(), policy()).expect("a sound disk")
+    };
+    let load = |_| Err("none is settled".into());
+    for (kind, broken) in (0..).flat_map(|broken| [("fails", broken), ("loses power", broken)]) {
+        let disk = Disk::default();
+        let journal = on(&disk);
+        let mut state = journal.load(at(0)).unwrap();
+        let ix = state.add_source(record());
+        let mut items: Vec<Item> = (0..20).flat_map(|number| whole_session(number, 0)).collect();
+        items.push(Item::Walked { walk: DISCOVERED, until: at(1) });
+        state.take_in(&report(ix, 0, items), &load).unwrap();
+        journal.commit(&mut state).unwrap();
+        state.committed();
+        let before = numbers(&state.snapshot());
+
+        disk.fail(broken, if kind == "fails" { 1 } else { u64::MAX });
+        let went_well = journal.expire(&state, at(1000)).is_ok();
+        drop(journal);
+        let left = if kind == "fails" { disk.after_kill() } else { disk.after_power_failure() };
+        let journal = on(&left);
+        let state = journal.load(at(0)).unwrap();
+        assert_eq!(numbers(&state.snapshot()), before, "{kind} at change {broken}");
+        let kept = state.session_counts(ix).1;
+        assert!(kept == 20 || kept == 0, "all of a batch leave or none: {kept} are left");
+        journal.expire(&state, at(1000)).unwrap();
+        assert!(journal.verify().unwrap().is_good());
+        assert_eq!(journal.load(at(0)).unwrap().session_counts(ix), (0, 0));
+        assert_eq!(numbers(&journal.refold().unwrap().state.snapshot()), before);
+        if went_well && kind == "loses power" {
+            assert!(broken > 3, "it is several changes");
+            return;
+        }
+    }
 }
 
 #[test]
