@@ -96,6 +96,14 @@ impl Watched {
         self.page = now;
     }
 
+    /// Gives it a configuration in which its sources are asked at another pace.
+    fn change_pace(&self) {
+        let before = std::fs::read_to_string(&self.exporter.config).expect("the file is ours");
+        let (now, next) = if before.contains(": 200,") { (": 200,", ": 190,") } else { (": 190,", ": 200,") };
+        std::fs::write(&self.exporter.config, before.replace(now, next)).expect("the file is ours");
+        self.exporter.hang_up();
+    }
+
     /// Looks at it again and again for so long.
     fn look_for(&mut self, span: Duration) {
         let until = Instant::now() + span;
@@ -151,6 +159,12 @@ fn kills_at_any_instant_change_nothing() {
                 watched.exporter.kill();
                 watched.exporter.spawn(&[]);
                 std::thread::sleep(Duration::from_millis(dice.u64(0..150)));
+                watched.exporter.kill();
+            }
+            4 => {
+                *how.entry("killed while it took over a configuration").or_default() += 1;
+                watched.change_pace();
+                std::thread::sleep(Duration::from_millis(dice.u64(0..50)));
                 watched.exporter.kill();
             }
             _ => {
