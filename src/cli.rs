@@ -20,10 +20,11 @@ pub use store::{CompactArgs, ExportArgs, ImportArgs, InspectArgs, StoreArgs, Ver
 
 const EXAMPLES: &str = "\
 Examples:
-  HAI_API_KEY=hk-... agent-session-exporter serve       watch H's EU platform, no file needed
+  HAI_API_KEY=hk-... agent-session-exporter serve            watch H's EU platform, no file needed
+  EVERRUNS_API_KEY=evr_pat_... agent-session-exporter serve  watch Everruns; with both keys both
   agent-session-exporter serve --config.file exporter.yaml
   agent-session-exporter check --config.file exporter.yaml
-  agent-session-exporter demo                           no account needed: http://localhost:17377/
+  agent-session-exporter demo                                no account: http://localhost:17377/
   agent-session-exporter sessions --status failed --since 1h
 
 Exit codes:
@@ -34,6 +35,7 @@ Exit codes:
 const SERVE_EXAMPLES: &str = "\
 Examples:
   HAI_API_KEY=hk-... agent-session-exporter serve
+  EVERRUNS_API_KEY=evr_pat_... agent-session-exporter serve
   agent-session-exporter serve --config.file exporter.yaml --storage.path /var/lib/agent-sessions
   agent-session-exporter serve --web.listen-address 127.0.0.1:17377 --web.listen-address [::1]:17377
   agent-session-exporter serve --once --log.format json
@@ -41,6 +43,9 @@ Examples:
 Environment:
   HAI_API_KEY        without `sources` in a file: the key for H's platform (also H_API_KEY)
   HAI_API_BASE_URL   with it: another address [default: https://agp.eu.hcompany.ai]
+  EVERRUNS_API_KEY   without `sources` in a file: the key for Everruns (or both keys)
+  EVERRUNS_API_URL   with it: another address [default: https://app.everruns.com/api]
+  EVERRUNS_ORG_ID    with it: which organization, where the key's user is in several
   In the file, ${NAME} and ${NAME:-default} take any value from the environment.
 
 Flags win over their environment variables, those over the file, the file over the defaults.
@@ -58,10 +63,12 @@ All problems are listed at once, each as `file:line: key: what to change`. Keys 
 resolved, so run it with the environment of the exporter. Then each source is asked: is it reachable,
 is the key accepted, what does it see, how far is its clock off, which filters does it honour.
 What works and should not stay so (a key file that everybody can read) is a warning.
+Whether the exporter could write to its store is looked at without making anything; run it as the
+exporter's user, and with the same --storage.path as serve. With --offline it is not looked at.
 
 Exit codes:
   0  the file can be used, and every source will work
-  1  a source will not work
+  1  a source will not work, or the store cannot be written to
   2  the file cannot be used, see the list";
 
 const DEMO_EXAMPLES: &str = "\
@@ -92,7 +99,7 @@ Examples:
   agent-session-exporter sessions
   agent-session-exporter sessions --status failed --status timed_out --since 1h
   agent-session-exporter sessions --agent checkout --source prod-eu --limit 5 --json
-  agent-session-exporter sessions --storage.path ./data      while no exporter is running
+  agent-session-exporter sessions --storage.path ./data      also when no exporter runs
 
 Exit codes:
   0  listed, also when nothing matched
@@ -265,6 +272,10 @@ pub struct CheckArgs {
     #[arg(long = "web.config.file", value_name = "FILE", env = "ASE_WEB_CONFIG_FILE", hide_env_values = true)]
     pub web_config_file: Option<PathBuf>,
 
+    /// Directory of the store, as serve is given it [default: the file's, else ./data]
+    #[arg(long = "storage.path", value_name = "DIR", env = "ASE_STORAGE_PATH", hide_env_values = true)]
+    pub storage_path: Option<PathBuf>,
+
     /// Look at the files only: ask no source, run no api_key_command
     #[arg(long)]
     pub offline: bool,
@@ -333,7 +344,7 @@ pub struct SessionsArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub since: Option<Duration>,
 
-    /// At most this many sessions, the latest first; more than 1000 are never given
+    /// At most this many sessions, the last found first; more than 1000 are never given
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     pub limit: usize,
 
@@ -374,7 +385,7 @@ pub struct QueryArgs {
     #[arg(long = "http.config.file", value_name = "FILE")]
     pub http_config_file: Option<PathBuf>,
 
-    /// Directory to read instead; only while no exporter is running on it
+    /// Directory of a store instead: the exporter that runs on it is asked, and without one the directory is read
     // All without `env`: a variable meant for `serve` must not redirect every query.
     #[arg(long = "storage.path", value_name = "DIR", conflicts_with = "web_url")]
     pub storage_path: Option<PathBuf>,
@@ -409,7 +420,7 @@ pub struct LogArgs {
 /// How serious a message must be to be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// Data was lost.
+    /// Failures to look at: the store, a refused reload, a bug.
     Error,
     /// Surprising, but nothing is lost.
     Warn,

@@ -17,6 +17,10 @@ const NOT_YET: &str = "certificate not valid yet";
 const OTHER_NAME: &str = "certificate of another name";
 /// The other side does not speak TLS, or none that we speak.
 pub const NO_TLS: &str = "no TLS";
+/// It wants to know who we are.
+pub const CERTIFICATE_WANTED: &str = "client certificate wanted";
+/// It ended the handshake: mostly because it wants another certificate.
+pub const REFUSED: &str = "refused by TLS";
 /// The name has no address.
 pub const NO_HOST: &str = "host not found";
 
@@ -29,9 +33,8 @@ pub fn reason(error: &(dyn Error + 'static), connected: bool) -> &'static str {
             Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => OTHER_NAME,
             _ => NOT_TRUSTED,
         },
-        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => "client certificate wanted",
-        // The other side ended the handshake: mostly because it wants another certificate.
-        Some(rustls::Error::AlertReceived(_)) => "refused by TLS",
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => CERTIFICATE_WANTED,
+        Some(rustls::Error::AlertReceived(_)) => REFUSED,
         Some(_) => NO_TLS,
         None if connected => "connection lost",
         None if is_of_a_name(error) => NO_HOST,
@@ -83,7 +86,7 @@ mod tests {
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, bad));
         assert_eq!(reason(&wrapped, false), NOT_TRUSTED);
         let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
-        assert_eq!(reason(&io::Error::other(alert), true), "client certificate wanted");
+        assert_eq!(reason(&io::Error::other(alert), true), CERTIFICATE_WANTED);
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!((reason(&refused, false), reason(&refused, true)), (CANNOT_CONNECT, "connection lost"));
     }

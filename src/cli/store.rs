@@ -35,7 +35,8 @@ Exit codes:
   0  everything that was compared is equal
   1  something differs
   2  nothing differs, but not everything could be compared: there is no store, an exporter is
-     running on it, the configuration is wrong, or a platform did not answer";
+     running on it, the configuration is wrong, a platform did not answer, or no session had come
+     to rest";
 
 const COMPACT_EXAMPLES: &str = "\
 Examples:

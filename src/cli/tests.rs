@@ -41,6 +41,11 @@ fn help_texts() {
         "healthcheck",
         "completions",
         "man",
+        "inspect",
+        "verify",
+        "compact",
+        "export",
+        "import",
     ] {
         let name = format!("help_{}", if command.is_empty() { "root" } else { command });
         insta::assert_snapshot!(name, help(command));

@@ -1,7 +1,8 @@
-//! `check`: validates the configuration, then asks each source what it will be able to do.
+//! `check`: validates the configuration, looks at the place of the store, then asks each source what it will be able to
+//! do.
 
 use crate::cli::CheckArgs;
-use crate::config::{Overrides, SourceConfig, WebConfigFile, load};
+use crate::config::{Overrides, SourceConfig, StorageConfig, WebConfigFile, load};
 use crate::connection::{self, NO_HOST, NO_TLS, NOT_TRUSTED};
 use crate::domain::{Clock, Timestamp};
 use crate::ingest::platforms::{Finding, SettingKind};
@@ -9,33 +10,49 @@ use crate::ingest::transport::{Http, Transport, TransportError};
 use crate::runtime::account;
 use crate::telemetry::WallClock;
 
-use super::{Env, Failed};
+use super::{Env, Failed, say, store_place};
 
 pub(super) async fn run(args: CheckArgs, env: Env<'_>) -> Result<(), Failed> {
-    let overrides = Overrides { without_commands: args.offline, ..Overrides::default() };
+    let is_named = args.storage_path.is_some();
+    let overrides =
+        Overrides { without_commands: args.offline, storage_path: args.storage_path, ..Overrides::default() };
     let config = load(Some(&args.config_file), &overrides, env).map_err(Failed::wrong)?;
-    println!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len());
+    line(format_args!("{}: can be used, {} source(s)", args.config_file.display(), config.sources.len()))?;
     for remark in &config.remarks {
-        println!("warning: {remark}");
+        line(format_args!("warning: {remark}"))?;
     }
     if let Some(path) = &args.web_config_file {
         let (_, web) = WebConfigFile::open(path).map_err(Failed::wrong)?;
         let scheme = if web.tls.is_some() { "HTTPS" } else { "HTTP" };
-        println!("{}: can be used, {scheme}, {} user(s)", path.display(), web.users.len());
+        line(format_args!("{}: can be used, {scheme}, {} user(s)", path.display(), web.users.len()))?;
         for remark in web.remarks(WallClock.now()) {
-            println!("  note  {remark}");
+            line(format_args!("  note  {remark}"))?;
         }
     }
     if args.offline {
         return Ok(());
     }
+    let storage = &config.storage.path;
+    line(format_args!("\nstorage {}", storage.display()))?;
     let mut broken = Vec::new();
+    match store_place::usable(storage) {
+        Ok(()) => tell("ok", "directory", "can be written to")?,
+        // Who names none may well name one to `serve`.
+        Err(why) if !is_named && *storage == StorageConfig::default().path => {
+            let text = format!("{why}; does serve get another --storage.path? then give it here, too");
+            tell("note", "directory", &text)?;
+        }
+        Err(why) => {
+            tell("FAIL", "directory", &format!("{why}; give a writable directory"))?;
+            broken.push("the store");
+        }
+    }
     for source in &config.sources {
-        println!("\nsource {} ({}, {})", source.name, source.platform.name, source.base_url.as_str());
+        line(format_args!("\nsource {} ({}, {})", source.name, source.platform.name, source.base_url.as_str()))?;
         for setting in source.platform.settings {
             let unit = if matches!(setting.kind, SettingKind::Duration(..)) { "s" } else { "" };
             if let Some(value) = source.settings.get(setting.key).filter(|value| !value.is_empty()) {
-                println!("  {:4}  {:<16} {value}{unit}", "", setting.key);
+                line(format_args!("  {:4}  {:<16} {value}{unit}", "", setting.key))?;
             }
         }
         if !ask(source).await? {
@@ -61,7 +78,7 @@ async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
             let answer = http.get(request).await;
             let received_at = WallClock.now();
             if number == 0 && form == 0 {
-                reachable(&answer.as_ref().map(|answer| answer.skew(asked_at, received_at)));
+                reachable(&answer.as_ref().map(|answer| answer.skew(asked_at, received_at)))?;
             }
             let found = match answer {
                 Ok(answer) => (check.judge)(answer.status, &answer.body),
@@ -80,7 +97,7 @@ async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
             Finding::Note(text) => ("note", text),
             Finding::Bad(text) => ("FAIL", text),
         };
-        println!("  {sign:4}  {:<16} {text}", check.what);
+        tell(sign, check.what, text)?;
         if matches!(finding, Finding::Bad(_)) {
             works = false;
             if number == 0 {
@@ -93,15 +110,24 @@ async fn ask(source: &SourceConfig) -> Result<bool, Failed> {
 }
 
 /// Says so, and by how much the platform's clock differs from ours.
-fn reachable(skew: &Result<Option<f64>, &TransportError>) {
-    let Ok(skew) = skew else { return };
-    println!("  {:4}  {:<16} yes", "ok", "reachable");
+fn reachable(skew: &Result<Option<f64>, &TransportError>) -> Result<(), Failed> {
+    let Ok(skew) = skew else { return Ok(()) };
+    tell("ok", "reachable", "yes")?;
     let Some(skew) = skew else {
-        println!("  {:4}  {:<16} unknown: answers carry no date", "note", "clock skew");
-        return;
+        return tell("note", "clock skew", "unknown: answers carry no date");
     };
     let sign = if skew.abs() > 5.0 { "note" } else { "ok" };
-    println!("  {sign:4}  {:<16} {skew:+.1} s", "clock skew");
+    tell(sign, "clock skew", &format!("{skew:+.1} s"))
+}
+
+/// What was found out about one thing.
+fn tell(sign: &str, what: &str, text: &str) -> Result<(), Failed> {
+    line(format_args!("  {sign:4}  {what:<16} {text}"))
+}
+
+/// One line of the answer, at once: what is asked next may take its time.
+fn line(text: impl std::fmt::Display) -> Result<(), Failed> {
+    say(format_args!("{text}\n"))
 }
 
 fn unreachable_hint(error: &TransportError) -> String {

@@ -8,7 +8,7 @@ use crate::cli::{ExportArgs, ImportArgs};
 use crate::journal::{ExportError, FILE_NAME, ImportError, Journal, JournalError};
 use crate::projection::LabelPolicy;
 
-use super::{Failed, open_to_read, say, unusable};
+use super::{Failed, open_to_read, say, told, unusable};
 
 pub(super) fn export(args: &ExportArgs) -> Result<(), Failed> {
     let journal = open_to_read(&args.store.storage_path)?;
@@ -54,6 +54,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), Failed> {
     };
     let found = found.map_err(|error| match error {
         ImportError::Journal(error @ JournalError::InUse { .. }) => unusable(error),
+        ImportError::Journal(error) => Failed::running(format!("nothing was imported: {}", told(error))),
         error => Failed::running(format!("nothing was imported: {error}")),
     })?;
     let sessions = found.sessions.folded + found.sessions.only_known;

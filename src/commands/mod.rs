@@ -11,6 +11,7 @@ mod query;
 mod serve;
 mod shipped;
 mod simulate;
+mod store_place;
 mod table;
 mod verify;
 
@@ -126,8 +127,22 @@ fn unusable(error: JournalError) -> Failed {
              on where it stopped",
             path.display()
         )),
-        error => Failed::running(error),
+        error => Failed::running(told(error)),
     }
+}
+
+/// Why a store cannot be used. Of a file in place of its directory the system says only that something exists.
+fn told(error: JournalError) -> String {
+    if let JournalError::Folder { path, source } | JournalError::Disk { path, source } = &error
+        && matches!(source.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory)
+        && let Some(file) = path.ancestors().find(|it| it.is_file())
+    {
+        return format!(
+            "storage path: {} is a file, not a directory; give a directory with --storage.path",
+            file.display()
+        );
+    }
+    error.to_string()
 }
 
 fn start_logs(args: LogArgs) -> Result<(), Failed> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::{QueryArgs, SessionsArgs, ShowArgs};
 use crate::config::HttpFile;
-use crate::connection;
+use crate::connection::{self, CERTIFICATE_WANTED, NO_TLS, NOT_TRUSTED, REFUSED};
 use crate::domain::{Clock, Span, Status};
 use crate::ingest::Request;
 use crate::ingest::transport::{Credentials, Http, Transport, TransportError};
@@ -16,7 +16,7 @@ use crate::runtime::URL_FILE;
 use crate::telemetry::WallClock;
 
 use super::table::{self, Table};
-use super::{Failed, say};
+use super::{Failed, say, told};
 
 /// Where an exporter listens that was not told otherwise.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:17377";
@@ -46,7 +46,7 @@ fn who(args: &QueryArgs) -> Result<Who, Failed> {
         Err(error @ JournalError::InUse { .. }) => running_on(folder)
             .map(Who::Exporter)
             .ok_or_else(|| Failed::running(format!("{error}; or ask that exporter with --web.url http://HOST:PORT"))),
-        Err(error) => Err(Failed::running(error)),
+        Err(error) => Err(Failed::running(told(error))),
     }
 }
 
@@ -133,16 +133,8 @@ async fn ask<T: serde::de::DeserializeOwned>(
 ) -> Result<Option<T>, Failed> {
     let http = exporter(url, from.http_config_file.as_deref(), PATIENCE)?;
     let answer = http.get(request).await.map_err(|error| {
-        let hint = match error {
-            TransportError::Connect(why) if connection::is_about_trust(why) => {
-                "name the exporter in --web.url as its certificate does, and its authority as tls_config.ca_file in \
-                 --http.config.file"
-            }
-            TransportError::Connect(_) => {
-                "is an exporter running there? give --web.url, or --storage.path to read its folder"
-            }
-            _ => "is this an agent-session-exporter?",
-        };
+        let hint = unheard_hint(&error)
+            .unwrap_or("is an exporter running there? give --web.url, or --storage.path to read its folder");
         Failed::running(format!("{url}: {error}: {hint}"))
     })?;
     match answer.status {
@@ -150,13 +142,40 @@ async fn ask<T: serde::de::DeserializeOwned>(
             .map(Some)
             .map_err(|_| Failed::running(format!("{url}: the answer is not an agent-session-exporter's"))),
         404 => Ok(None),
-        400 if url.starts_with("http://") => {
-            Err(Failed::running(format!("{url}: HTTP 400: does it speak HTTPS? then give --web.url https://HOST:PORT")))
+        status => {
+            let hint = refused_hint(url, status).map_or_else(String::new, |hint| format!(": {hint}"));
+            Err(Failed::running(format!("{url}: HTTP {status}{hint}")))
         }
-        401 => Err(Failed::running(format!(
-            "{url}: HTTP 401: it wants a user and a password: give --http.config.file with basic_auth"
-        ))),
-        status => Err(Failed::running(format!("{url}: HTTP {status}"))),
+    }
+}
+
+/// What to do where an exporter's answer did not come; `None` where nobody seems to be there.
+pub(super) fn unheard_hint(error: &TransportError) -> Option<&'static str> {
+    Some(match error {
+        TransportError::Connect(NOT_TRUSTED) => {
+            "name its authority as tls_config.ca_file in --http.config.file; a certificate that is its own authority is \
+             not taken: make an authority and a certificate from it (docs/configuration.md, \"Asking behind it\")"
+        }
+        TransportError::Connect(why) if connection::is_about_trust(why) => {
+            "name the exporter in --web.url as its certificate does; is that valid now, by the clock here?"
+        }
+        TransportError::Connect(NO_TLS) => "does it speak HTTP? then give --web.url http://HOST:PORT",
+        TransportError::Connect(CERTIFICATE_WANTED | REFUSED) => {
+            "give --http.config.file with tls_config.cert_file and tls_config.key_file that it takes"
+        }
+        TransportError::Connect(_) => return None,
+        TransportError::Timeout | TransportError::Cut | TransportError::TooLarge { .. } => {
+            "is this an agent-session-exporter?"
+        }
+    })
+}
+
+/// What to do where an exporter does not answer what it was asked.
+pub(super) fn refused_hint(url: &str, status: u16) -> Option<&'static str> {
+    match status {
+        400 if url.starts_with("http://") => Some("does it speak HTTPS? then give --web.url https://HOST:PORT"),
+        401 => Some("it wants a user and a password: give --http.config.file with basic_auth"),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::{Overrides, load};
 use crate::runtime::{Manner, ReloadHandle, Reloads, Runtime, RuntimeError};
 use crate::server::inherited as inherited_sockets;
 
-use super::{Env, Failed, start_logs, until_signal};
+use super::{Env, Failed, start_logs, told, until_signal};
 
 /// The sockets to serve on, if systemd is to hand them over.
 pub(super) fn inherited(args: &ServeArgs) -> Result<Option<Vec<TcpListener>>, Failed> {
@@ -63,11 +63,10 @@ fn on_hangup(reload: ReloadHandle) -> Result<(), Failed> {
 /// What is wrong before anything runs is for the operator to mend.
 pub(super) fn failed_to_start(error: RuntimeError) -> Failed {
     match error {
-        RuntimeError::Journal(_)
-        | RuntimeError::Listen(_)
-        | RuntimeError::Web(_)
-        | RuntimeError::Push(_)
-        | RuntimeError::OtherAccount { .. } => Failed::wrong(error),
+        RuntimeError::Journal(error) => Failed::wrong(told(error)),
+        RuntimeError::Listen(_) | RuntimeError::Web(_) | RuntimeError::Push(_) | RuntimeError::OtherAccount { .. } => {
+            Failed::wrong(error)
+        }
         other => Failed::running(other),
     }
 }

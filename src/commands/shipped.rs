@@ -18,8 +18,8 @@ macro_rules! runbooks {
     };
 }
 
-/// Under the paths that the alerts name.
-const RUNBOOKS: [(&str, &str); 31] = runbooks![
+/// Under the paths that the alerts name, and what they all refer to.
+const RUNBOOKS: [(&str, &str); 32] = runbooks![
     "AgentCommitsFailing",
     "AgentConfigNotTakenOver",
     "AgentCostOverBudget",
@@ -51,6 +51,7 @@ const RUNBOOKS: [(&str, &str); 31] = runbooks![
     "AgentTokensRunAway",
     "AgentToolFailing",
     "AgentTurnsFailingAlike",
+    "README",
 ];
 
 macro_rules! dashboards {

@@ -31,6 +31,13 @@ pub(super) fn interpolate(text: &str, env: &dyn Fn(&str) -> Option<String>) -> R
     Ok(out)
 }
 
+/// The name of the variable, where there is nothing else in `text`.
+pub(super) fn only_variable(text: &str) -> Option<String> {
+    let reference = text.trim().strip_prefix("${")?.strip_suffix('}')?;
+    let (name, _) = reference.split_once(":-").unwrap_or((reference, ""));
+    (is_variable_name(name) && looks_like_a_name(name)).then(|| name.to_owned())
+}
+
 /// The value of what stands between the braces.
 fn resolve(reference: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let (name, default) = match reference.split_once(":-") {
@@ -74,6 +81,20 @@ mod tests {
 
     fn ok(text: &str) -> String {
         interpolate(text, &env).expect("resolves")
+    }
+
+    #[test]
+    fn what_is_wholly_from_a_variable_is_told_by_its_name() {
+        for (text, name) in [
+            ("${KEY}", Some("KEY")),
+            (" ${KEY:-x} ", Some("KEY")),
+            ("Bearer ${KEY}", None),
+            ("${KEY}${EMPTY}", None),
+            ("$${KEY}", None),
+            ("KEY", None),
+        ] {
+            assert_eq!(only_variable(text).as_deref(), name, "{text}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub enum ConfigError {
     /// Neither a file with `sources` nor a key in the environment.
     #[error(
         "nothing to watch: no sources configured and no API key in the environment\n  \
-         either set HAI_API_KEY (or H_API_KEY) to watch H's EU platform\n  \
+         either set HAI_API_KEY (or H_API_KEY) to watch H's EU platform, EVERRUNS_API_KEY to watch Everruns, or both\n  \
          or list `sources` in a file and name it: --config.file=exporter.yaml\n  \
          or look around first: agent-session-exporter demo"
     )]

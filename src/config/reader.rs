@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::command::CommandError;
 use super::document::{Content, Node};
 use super::exposure::Open;
-use super::interpolate::interpolate;
+use super::interpolate::{interpolate, only_variable};
 use super::problem::{Place, Problem, closest, listed, looks_like_a_name, looks_like_a_path};
 
 /// Runs a command and tells what it printed.
@@ -150,10 +150,15 @@ impl<'a> Reader<'a> {
 
     fn resolve(&mut self, place: Place, written: &str) -> Option<Setting> {
         if !self.has_variables {
-            return Some(Setting { place, value: written.trim().to_owned(), literal: true });
+            return Some(Setting { place, value: written.trim().to_owned(), literal: true, variable: None });
         }
         match interpolate(written, self.env) {
-            Ok(value) => Some(Setting { place, value: value.trim().to_owned(), literal: !written.contains("${") }),
+            Ok(value) => Some(Setting {
+                place,
+                value: value.trim().to_owned(),
+                literal: !written.contains("${"),
+                variable: only_variable(written),
+            }),
             Err(message) => {
                 self.refuse(place, message);
                 None
@@ -176,12 +181,14 @@ pub(super) struct Setting {
     pub(super) value: String,
     /// Written out in the file, so that the environment has no part in it.
     pub(super) literal: bool,
+    /// The variable that it is wholly from.
+    pub(super) variable: Option<String>,
 }
 
 impl Setting {
     /// A value that was not written in the file, by the flag or variable it came from.
     pub(super) fn outside(name: &'static str, value: &str) -> Self {
-        Self { place: Place::Outside(name), value: value.trim().to_owned(), literal: false }
+        Self { place: Place::Outside(name), value: value.trim().to_owned(), literal: false, variable: None }
     }
 
     /// A path in a message; people do put a secret itself there.

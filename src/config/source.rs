@@ -277,7 +277,8 @@ fn read_key(table: &mut Table<'_>, reader: &mut Reader<'_>, platform: &Descripto
     }
     if let Some(key) = key {
         reader.holds_secret(&key);
-        return checked_key(key.place, key.value, "", reader);
+        let shown = key.variable.map(|name| format!("${{{name}}}: ")).unwrap_or_default();
+        return checked_key(key.place, key.value, &shown, reader);
     }
     if let Some(file) = file {
         return read_key_file(file, reader);

@@ -111,8 +111,9 @@ fn each_alert_says_what_it_is_about_and_where_to_read_on() {
 fn each_runbook_is_of_an_alert_that_exists() {
     let names: BTreeSet<_> = alerts().into_iter().map(|(name, _)| format!("{name}.md")).collect();
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(RUNBOOKS)).expect("there are runbooks");
-    let files: BTreeSet<_> =
+    let mut files: BTreeSet<_> =
         files.map(|file| file.expect("it can be listed").file_name().to_string_lossy().into_owned()).collect();
+    assert!(files.remove("README.md"), "what all of them refer to");
     assert_eq!(files, names);
 }
 
@@ -127,9 +128,9 @@ fn the_program_writes_them_with_every_runbook_and_spoils_nothing() {
     let stamp = format!("# Of agent-session-exporter {}.\n", env!("CARGO_PKG_VERSION"));
     let shipped = include_str!("../../config/prometheus/agent-sessions.rules.yml");
     assert_eq!(rules.strip_prefix(&stamp), Some(shipped));
-    for (name, rule) in alerts() {
-        let path = &rule.annotations.runbook_url;
-        let here = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a runbook");
+    let paths = alerts().into_iter().map(|(name, rule)| (name, rule.annotations.runbook_url));
+    for (name, path) in paths.chain([("README".to_owned(), format!("{RUNBOOKS}/README.md"))]) {
+        let here = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(&path)).expect("a runbook");
         assert!(std::fs::read(format!("{out}/{path}")).is_ok_and(|written| written == here), "{name}");
     }
     assert!(run(&["rules", "--out", out], &[]).status.success(), "the same again is no change");

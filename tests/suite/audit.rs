@@ -214,6 +214,9 @@ fn the_command_says_what_it_compared_and_what_it_could_not() {
         assert_eq!(code, Some(2), "{said}{complained}");
         assert!(said.contains(reason), "{said}");
     }
+    let (code, said, complained) = verify(&["--config.file", &right, "--sample", "0"]);
+    assert!(code == Some(2) && complained.contains("nothing could be compared"), "{said}{complained}");
+    assert!(said.contains("sim: nothing could be compared"), "{said}");
     let (code, _, complained) = verify(&["--config.file", &right, "--source", "nobody"]);
     assert!(code == Some(2) && complained.contains("no source nobody"), "{complained}");
     let (code, _, complained) = verify(&["--config.file", &folder.join("nothing.yaml")]);

@@ -126,7 +126,8 @@ fn a_health_check_asks_the_exporter_and_no_proxy() {
     assert_eq!(check(waiting.url()), (Some(0), String::new(), String::new()));
     let output = run(&["healthcheck", "--ready", "--web.url", waiting.url()], &[]);
     let why = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && why.contains("HTTP 503: not ready"), "{why}");
+    assert!(output.status.code() == Some(1) && why.contains("HTTP 503: not ready: "), "{why}");
+    assert!(!why.contains("or not an agent-session-exporter"), "the exporter's own reason: {why}");
     let (code, said, why) = check(&platform.url);
     assert!(code == Some(1) && said.is_empty() && why.contains("HTTP 4"), "{code:?} {said} {why}");
     exporter.stop();
@@ -197,7 +198,7 @@ fn whatever_is_wrong_at_the_start_is_said_with_what_to_do() {
             assert!(said.contains(part), "{args:?} does not say {part:?}: {said}");
         }
     };
-    fails(&["serve", "--storage.path", &data], &[], 2, &["HAI_API_KEY", "demo"]);
+    fails(&["serve", "--storage.path", &data], &[], 2, &["HAI_API_KEY", "EVERRUNS_API_KEY", "demo"]);
     let bad =
         folder.write("bad.yaml", "sources:\n  - platform: hcompany\n    pol_interval: 5s\n    api_key: ${NOPE}\n");
     fails(&["serve", "--config.file", &bad], &[], 2, &["bad.yaml:3", "pol_interval", "poll_interval", "NOPE"]);
@@ -212,7 +213,15 @@ fn whatever_is_wrong_at_the_start_is_said_with_what_to_do() {
     );
     let under_a_file = folder.join("bad.yaml/data");
     let anywhere = ["--web.listen-address", "127.0.0.1:0"];
-    fails(&["serve", "--storage.path", &under_a_file, anywhere[0], anywhere[1]], &key, 2, &["--storage.path"]);
+    for place in [&bad, &under_a_file] {
+        let is_file = ["bad.yaml is a file", "--storage.path"];
+        fails(&["serve", "--storage.path", place, anywhere[0], anywhere[1]], &key, 2, &is_file);
+        fails(&["sessions", "--storage.path", place], &[], 1, &is_file);
+        fails(&["inspect", "--storage.path", place], &[], 1, &is_file);
+        fails(&["import", "-", "--storage.path", place], &[], 1, &is_file);
+    }
+    let empty = folder.write("empty.yaml", "sources:\n  - platform: hcompany\n    api_key: ${NONE}\n");
+    fails(&["check", "--config.file", &empty], &[("NONE", "")], 2, &["api_key: ${NONE}: the API key is empty"]);
     let exporter = Exporter::watching(&platform.url);
     let taken = exporter.folder.join("data");
     fails(&["serve", "--storage.path", &taken, anywhere[0], anywhere[1]], &key, 2, &["in use", "--storage.path"]);
@@ -242,6 +251,37 @@ fn check_tells_what_a_source_will_be_able_to_do() {
     let output = run(&["check", "--config.file", &file("hk-wrong")], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("key not accepted"));
+}
+
+#[test]
+fn check_says_whether_the_store_could_be_written_to_and_makes_nothing() {
+    let platform = simulate(&["--history=1", "--sessions=0", "--rate=0.001"]);
+    let folder = Folder::new();
+    let source = format!("sources: [{{platform: hcompany, base_url: \"{}\", api_key: hk-simulated}}]\n", platform.url);
+    let config = folder.write("exporter.yaml", &source);
+    let check = |args: &[&str], env: &[(&str, &str)]| {
+        let output = run(&[&["check", "--config.file", &config], args].concat(), env);
+        let [said, complained] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned());
+        (output.status.code(), said, complained)
+    };
+    let good = folder.join("data/below");
+    let (code, said, _) = check(&["--storage.path", &good], &[]);
+    assert!(code == Some(0) && said.contains(&format!("storage {good}\n  ok    directory ")), "{code:?} {said}");
+    assert!(!folder.path().join("data").exists(), "nothing was begun");
+    let bad = folder.join("exporter.yaml/data");
+    for (args, env) in [(&["--storage.path", bad.as_str()][..], &[][..]), (&[], &[("ASE_STORAGE_PATH", bad.as_str())])]
+    {
+        let (code, said, complained) = check(args, env);
+        assert!(code == Some(1) && said.contains("  FAIL  directory "), "{code:?} {said}");
+        assert!(said.contains("exporter.yaml is not a directory"), "{said}");
+        assert!(complained.contains("will not work: the store"), "{complained}");
+    }
+    folder.write("exporter.yaml", &format!("{source}storage: {{path: {bad}}}\n"));
+    assert_eq!(check(&[], &[]).0, Some(1));
+    assert_eq!(check(&["--storage.path", &good], &[]).0, Some(0), "what serve is given counts");
+    // A file may be judged elsewhere than where it is used.
+    let (code, said, _) = check(&["--offline"], &[]);
+    assert!(code == Some(0) && !said.contains("directory"), "{said}");
 }
 
 #[test]

@@ -63,7 +63,10 @@ impl Asked {
         let is_told = |it: &&NotAsked| it.is_wrong || self.sources.is_empty();
         let why: Vec<String> =
             self.not_asked.iter().filter(is_told).map(|it| format!("source {}: {}", it.source, it.why)).collect();
-        (!why.is_empty()).then(|| Failed::wrong(why.join("; ")))
+        if !why.is_empty() {
+            return Some(Failed::wrong(why.join("; ")));
+        }
+        (sum(Audit::compared) == 0).then(|| Failed::wrong("nothing could be compared: no session that came to rest"))
     }
 }
 
@@ -142,7 +145,14 @@ impl fmt::Display for Asked {
 
 fn show(audit: &Audit, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let Audit { source, equal, differing, .. } = audit;
-    writeln!(f, "\nsource       {source}: {equal} sessions are equal to what the platform says, {differing} differ")?;
+    if audit.compared() == 0 {
+        writeln!(f, "\nsource       {source}: nothing could be compared")?;
+    } else {
+        writeln!(
+            f,
+            "\nsource       {source}: {equal} sessions are equal to what the platform says, {differing} differ"
+        )?;
+    }
     if audit.without_tokens > 0 {
         let count = audit.without_tokens;
         writeln!(f, "             of {count} tokens were not compared: events are missing, or another session's")?;

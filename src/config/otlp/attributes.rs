@@ -65,7 +65,12 @@ fn decoded(setting: &Setting, reader: &mut Reader<'_>) -> Vec<(String, String)> 
         match pair(text, percent_decoded) {
             Some(pair) => {
                 // Decoded it is what is published.
-                reader.publish(&Setting { place: setting.place.clone(), value: pair.1.clone(), literal: false });
+                reader.publish(&Setting {
+                    place: setting.place.clone(),
+                    value: pair.1.clone(),
+                    literal: false,
+                    variable: None,
+                });
                 pairs.push(pair);
             }
             None => reader.refuse_once(

@@ -71,7 +71,9 @@ pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
 /// The lines of a file of headers, each in the place where the file is named.
 pub(super) fn lines(file: &Setting, text: &str) -> Vec<Setting> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.map(|line| Setting { place: file.place.clone(), value: line.to_owned(), literal: false }).collect()
+    lines
+        .map(|line| Setting { place: file.place.clone(), value: line.to_owned(), literal: false, variable: None })
+        .collect()
 }
 
 /// Pairs as OpenTelemetry writes them, `name=value`; values are not repeated in messages.
