@@ -5,23 +5,16 @@ use agent_session_exporter::domain::{
     Ending, Event, Fact, Item, Mark, Report, Row, Sighting, SourceIx, Status, Timestamp, TurnKey, Watch,
 };
 use agent_session_exporter::ingest::platforms::hcompany;
-use agent_session_exporter::projection::{IntakeError, LabelPolicy, Metric, Origin, Session, SourceRecord, State};
+use agent_session_exporter::projection::{IntakeError, LabelPolicy, Metric, Session, State};
 use smol_str::SmolStr;
 
 use crate::support::lives::at;
-use crate::support::running::{ended, id, page, report, row, sum};
+use crate::support::running::{ended, id, page, report, row, source_record, sum};
 
 /// A state in which session 1 is known and runs.
 fn state() -> State {
     let mut state = State::new(LabelPolicy::default(), []);
-    let ix = state.add_source(SourceRecord {
-        name: "one".into(),
-        platform: "hcompany".into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-        origin: Origin::default(),
-    });
+    let ix = state.add_source(source_record("one", "hcompany"));
     state.attach(ix, hcompany::DESCRIPTOR.capabilities, None);
     take_in(&mut state, 0, vec![row(1, 0, Status::Running, 1)]).expect("a row");
     state

@@ -3,7 +3,7 @@
 use agent_session_exporter::domain::{DISCOVERED, Due, Item, Mark, SessionId, SourceIx, Status, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, hcompany};
 use agent_session_exporter::ingest::{Failure, Finish, Job, Request};
-use agent_session_exporter::projection::{LabelPolicy, Session, SourceRecord, State};
+use agent_session_exporter::projection::{LabelPolicy, Session, State};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -11,19 +11,12 @@ use std::sync::Arc;
 use crate::support::conversation::{Answer, lead, lead_crowded, lead_watched};
 use crate::support::fixtures::{Kind, fixtures};
 use crate::support::lives::at;
-use crate::support::running::{id, report, row};
+use crate::support::running::{id, report, row, source_record};
 
 /// A state in which session 1 is known.
 fn state() -> State {
     let mut state = State::new(LabelPolicy::default(), []);
-    state.add_source(SourceRecord {
-        name: "one".into(),
-        platform: "hcompany".into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-        origin: agent_session_exporter::projection::Origin::default(),
-    });
+    state.add_source(source_record("one", "hcompany"));
     let row = row(1, 0, Status::Running, 1);
     state.take_in(&report(SourceIx(0), 0, vec![row]), &|_| Err(String::new())).expect("a row");
     state

@@ -4,16 +4,16 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use agent_session_exporter::domain::{DISCOVERED, Event, Fact, Item, Mark, SourceIx, Span, Status, Timestamp};
+use agent_session_exporter::domain::{DISCOVERED, Event, Fact, Item, Mark, SourceIx, Span, Status};
 use agent_session_exporter::journal::{FILE_NAME, Journal, JournalError};
-use agent_session_exporter::projection::{LabelPolicy, Metric, Snapshot, SourceRecord, State};
+use agent_session_exporter::projection::{LabelPolicy, Metric, Snapshot, State};
 use agent_session_exporter::simulator::SimulateOptions;
 use redb::{Database, ReadableTableMetadata, TableDefinition};
 
 use crate::support::Bench;
 use crate::support::disk::Disk;
 use crate::support::lives::at;
-use crate::support::running::{Running, ended, id, page, report, row, sum, whole_session};
+use crate::support::running::{Running, ended, id, page, report, row, source_record, sum, whole_session};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const LOG: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("log");
@@ -40,17 +40,6 @@ fn change_meta(folder: &Path, key: &str, value: u64) {
     let transaction = db.begin_write().expect("a writable file");
     transaction.open_table(META).expect("the table").insert(key, value).expect("a row");
     transaction.commit().expect("a writable file");
-}
-
-fn record() -> SourceRecord {
-    SourceRecord {
-        name: "one".into(),
-        platform: "hcompany".into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-        origin: agent_session_exporter::projection::Origin::default(),
-    }
 }
 
 /// Every stored number that is not zero.
@@ -267,7 +256,7 @@ async fn retention_takes_the_log_and_leaves_the_totals() {
 fn more_sessions_than_one_batch_are_taken_away() {
     let journal = Journal::with_backend(redb::backends::InMemoryBackend::new, policy()).unwrap();
     let mut state = journal.load(at(0)).unwrap();
-    let ix = state.add_source(record());
+    let ix = state.add_source(source_record("one", "hcompany"));
     for number in 0..1203 {
         state.take_in(&report(ix, 0, whole_session(number, 0)), &|_| Err("none is settled".into())).unwrap();
     }
@@ -305,7 +294,7 @@ fn retention_that_fails_in_the_middle_takes_nothing_from_the_totals() {
         let disk = Disk::default();
         let journal = on(&disk);
         let mut state = journal.load(at(0)).unwrap();
-        let ix = state.add_source(record());
+        let ix = state.add_source(source_record("one", "hcompany"));
         let mut items: Vec<Item> = (0..20).flat_map(|number| whole_session(number, 0)).collect();
         items.push(Item::Walked { walk: DISCOVERED, until: at(1) });
         state.take_in(&report(ix, 0, items), &load).unwrap();

@@ -9,7 +9,7 @@ use agent_session_exporter::projection::{LabelPolicy, Metric, Session, SourceRec
 use redb::backends::InMemoryBackend;
 
 use crate::support::lives::at;
-use crate::support::running::{report, sum};
+use crate::support::running::{report, source_record, sum};
 
 struct Kin {
     journal: Journal,
@@ -22,14 +22,7 @@ impl Kin {
         let policy = LabelPolicy::default();
         let journal = Journal::with_backend(InMemoryBackend::new, policy).expect("a fresh journal");
         let mut state = journal.load(at(0)).expect("an empty state");
-        let record = SourceRecord {
-            name: "one".into(),
-            platform: "everruns".into(),
-            account: String::new(),
-            key_print: 0,
-            count_from,
-            origin: agent_session_exporter::projection::Origin::default(),
-        };
+        let record = SourceRecord { count_from, ..source_record("one", "everruns") };
         let source = state.add_source(record);
         state.attach(source, everruns::DESCRIPTOR.capabilities, None);
         let mut kin = Self { journal, state, source };

@@ -13,14 +13,14 @@ use agent_session_exporter::ingest::poller::{Pass, Poller};
 use agent_session_exporter::ingest::schedule::Rhythm;
 use agent_session_exporter::ingest::transport::Transport;
 use agent_session_exporter::journal::{Archive, Journal};
-use agent_session_exporter::projection::{LabelPolicy, Metric, Origin, Snapshot, SourceRecord};
+use agent_session_exporter::projection::{LabelPolicy, Metric, Snapshot};
 use agent_session_exporter::simulator::{Platform, SimulateOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::endless::{Endless, ID, TOKENS};
 use crate::support::memory;
 use crate::support::rig::{Rig, SOURCES, Setup, ToEngine};
-use crate::support::running::{Seen, SetClock, sum};
+use crate::support::running::{Seen, SetClock, source_record, sum};
 use crate::support::{Folder, Noted, START, asked, compare, scraped_of};
 
 const MEGABYTE: usize = 1 << 20;
@@ -49,14 +49,7 @@ fn rhythm() -> Rhythm {
 
 async fn poller(handle: &EngineHandle, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Poller {
     let platform = &hcompany::DESCRIPTOR;
-    let record = SourceRecord {
-        name: "one".into(),
-        platform: platform.name.into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-        origin: Origin::default(),
-    };
+    let record = source_record("one", platform.name);
     let entrant = Entrant { record, capabilities: platform.capabilities, abandon_turns_after: None, traced: false };
     let attached = handle.attach(entrant).await.expect("the engine is at work");
     let mut account = Account::new(Timestamp::default());

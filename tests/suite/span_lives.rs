@@ -5,12 +5,11 @@ use agent_session_exporter::domain::{
     Sighting, SourceIx, Span, SpanId, Status, Tokens, ToolCall, TurnKey, TurnOutcome, Usage,
 };
 use agent_session_exporter::ingest::platforms::{Descriptor, everruns, hcompany};
-use agent_session_exporter::projection::{
-    Happening, LabelPolicy, Origin, SourceRecord, State, TraceSpan, TurnWork, Work,
-};
+use agent_session_exporter::projection::{Happening, LabelPolicy, SourceRecord, State, TraceSpan, TurnWork, Work};
 use smol_str::SmolStr;
 
 use crate::support::lives::at;
+use crate::support::running::source_record;
 
 /// A source whose sessions are told as spans, and what was told.
 struct Told {
@@ -21,14 +20,8 @@ struct Told {
 impl Told {
     fn of(platform: &'static Descriptor, count_from: i64) -> Self {
         let mut state = State::new(LabelPolicy::default(), []);
-        let source = state.add_source(SourceRecord {
-            name: "one".into(),
-            platform: platform.name.into(),
-            account: String::new(),
-            key_print: 0,
-            count_from: at(count_from),
-            origin: Origin::default(),
-        });
+        let source =
+            state.add_source(SourceRecord { count_from: at(count_from), ..source_record("one", platform.name) });
         let patience = platform.capabilities.turn_names.map(|_| Span::from_secs(100));
         state.attach(source, platform.capabilities, patience);
         state.trace(source, true);

@@ -1,13 +1,13 @@
 //! Looking after a store: folding it anew when the fold has changed, making it small, and what its commands answer.
 
-use agent_session_exporter::domain::{DISCOVERED, Item, SessionNo, SourceIx, Timestamp};
+use agent_session_exporter::domain::{DISCOVERED, Item, SessionNo, SourceIx};
 use agent_session_exporter::journal::{ExportError, FILE_NAME, Journal, JournalError};
-use agent_session_exporter::projection::{LabelPolicy, Metric, Origin, Session, SourceRecord, State};
+use agent_session_exporter::projection::{LabelPolicy, Metric, Session, SourceRecord, State};
 use redb::{Database, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use crate::support::disk::Disk;
 use crate::support::lives::at;
-use crate::support::running::{report, whole_session};
+use crate::support::running::{report, source_record, whole_session};
 use crate::support::{Exporter, Folder, compare, run, scraped, simulate, truth};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -22,14 +22,7 @@ fn open(disk: &Disk) -> Result<Journal, JournalError> {
 /// Puts so many ended sessions into a journal that is empty.
 fn fill(journal: &Journal, account: &str, sessions: u32) -> State {
     let mut state = journal.load(at(0)).expect("a readable journal");
-    let record = SourceRecord {
-        name: "sim".into(),
-        platform: "hcompany".into(),
-        account: account.into(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-        origin: Origin::default(),
-    };
+    let record = SourceRecord { account: account.into(), ..source_record("sim", "hcompany") };
     let ix = state.add_source(record);
     for number in 0..sessions {
         let second = i64::from(number);

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
+use super::running::source_record;
 use super::stopwatch::Stopwatch;
 
 /// 2026-11-20T14:30:00Z.
@@ -445,12 +446,5 @@ impl<W: Site> Bench<W> {
 }
 
 fn record(platform: &Descriptor, count_from: Timestamp) -> SourceRecord {
-    SourceRecord {
-        name: "simulated".into(),
-        platform: platform.name.into(),
-        account: "http://simulator".into(),
-        key_print: 0,
-        count_from,
-        origin: agent_session_exporter::projection::Origin::default(),
-    }
+    SourceRecord { account: "http://simulator".into(), count_from, ..source_record("simulated", platform.name) }
 }

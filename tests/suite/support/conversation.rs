@@ -1,12 +1,13 @@
 //! A job and a made-up platform, led through their conversation like the poller does, into a real state.
 
-use agent_session_exporter::domain::{Item, Receipt, Report, SourceIx, Timestamp};
+use agent_session_exporter::domain::{Item, Receipt, Report, SourceIx};
 use agent_session_exporter::ingest::platforms::everruns;
 use agent_session_exporter::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
-use agent_session_exporter::projection::{LabelPolicy, SourceRecord, State};
+use agent_session_exporter::projection::{LabelPolicy, State};
 use bytes::Bytes;
 
 use super::lives::at;
+use super::running::source_record;
 
 /// What comes of a request.
 #[derive(Clone, Debug)]
@@ -97,14 +98,7 @@ fn committed(state: &mut State, items: Vec<Item>) -> Receipt {
 /// A state with one source of Everruns, of which nothing is known yet.
 pub fn everruns_state() -> State {
     let mut state = State::new(LabelPolicy::default(), []);
-    let ix = state.add_source(SourceRecord {
-        name: "one".into(),
-        platform: "everruns".into(),
-        account: String::new(),
-        key_print: 0,
-        count_from: Timestamp::default(),
-        origin: agent_session_exporter::projection::Origin::default(),
-    });
+    let ix = state.add_source(source_record("one", "everruns"));
     state.attach(ix, everruns::DESCRIPTOR.capabilities, None);
     state
 }

@@ -18,6 +18,7 @@ use redb::backends::InMemoryBackend;
 use smol_str::SmolStr;
 
 use super::lives::{Act, Life, Lives, SOURCES, at};
+use super::running::source_record;
 
 /// Every number that is not zero, under the name of its series.
 pub type Numbers = BTreeMap<String, Vec<u64>>;
@@ -52,12 +53,8 @@ impl Folding {
         let mut sources = vec![SourceIx(0); order.len()];
         for &source in order {
             let ix = state.add_source(SourceRecord {
-                name: format!("source {source}"),
-                platform: lives.platform.name.into(),
-                account: String::new(),
-                key_print: 0,
                 count_from: lives.count_from[source],
-                origin: agent_session_exporter::projection::Origin::default(),
+                ..source_record(&format!("source {source}"), lives.platform.name)
             });
             state.attach(ix, lives.platform.capabilities, None);
             state.trace(ix, true);

@@ -19,7 +19,7 @@ use agent_session_exporter::ingest::poller::{Committing, Ledger, LedgerError, Po
 use agent_session_exporter::ingest::schedule::Rhythm;
 use agent_session_exporter::ingest::transport::{Answering, Transport, TransportError};
 use agent_session_exporter::journal::{Journal, JournalError};
-use agent_session_exporter::projection::{LabelPolicy, Origin, Snapshot, SourceRecord, TraceSpan};
+use agent_session_exporter::projection::{LabelPolicy, Snapshot, SourceRecord, TraceSpan};
 use agent_session_exporter::simulator::{self, SimulateOptions, Simulator, World};
 use agent_session_exporter::views::otlp::{Sender, traces};
 use agent_session_exporter::views::prometheus::{Exposition, Format, Hold};
@@ -34,7 +34,7 @@ use super::bench_of_one::{IntoSimulator, Noted, START, VirtualClock};
 use super::deeds::Name;
 use super::disk::Disk;
 use super::received::Received;
-use super::running::Seen;
+use super::running::{Seen, source_record};
 
 /// The sources' names, which are their platforms'.
 pub const SOURCES: [&str; 2] = ["hcompany", "everruns"];
@@ -282,14 +282,8 @@ impl Rig {
         if place == 1 {
             account.settings.insert("organization_id", self.everruns.world().organization());
         }
-        let record = SourceRecord {
-            name: SOURCES[place].into(),
-            platform: platform.name.into(),
-            account: format!("http://{}", SOURCES[place]),
-            key_print: 0,
-            count_from: Timestamp::from_micros(0),
-            origin: Origin::default(),
-        };
+        let account_name = format!("http://{}", SOURCES[place]);
+        let record = SourceRecord { account: account_name, ..source_record(SOURCES[place], platform.name) };
         let patience = (place == 1).then(|| Stretch::from(self.setup.patience));
         let traced = self.setup.traces;
         let entrant = Entrant { record, capabilities: platform.capabilities, abandon_turns_after: patience, traced };

@@ -12,7 +12,7 @@ use agent_session_exporter::domain::{
 use agent_session_exporter::engine::{Attached, Engine, EngineHandle, Entrant, Keep, Observer};
 use agent_session_exporter::ingest::platforms::hcompany;
 use agent_session_exporter::journal::{CommitStats, Journal, JournalError};
-use agent_session_exporter::projection::{Metric, Snapshot, SourceRecord};
+use agent_session_exporter::projection::{Metric, Origin, Snapshot, SourceRecord};
 use arc_swap::ArcSwap;
 
 use super::lives::at;
@@ -78,14 +78,7 @@ impl Running {
     }
 
     pub async fn attach(&self, name: &str) -> Attached {
-        let record = SourceRecord {
-            name: name.into(),
-            platform: "hcompany".into(),
-            account: String::new(),
-            key_print: 0,
-            count_from: Timestamp::default(),
-            origin: agent_session_exporter::projection::Origin::default(),
-        };
+        let record = source_record(name, "hcompany");
         let capabilities = hcompany::DESCRIPTOR.capabilities;
         let entrant = Entrant { record, capabilities, abandon_turns_after: None, traced: false };
         self.handle.attach(entrant).await.expect("the engine is at work")
@@ -116,6 +109,18 @@ impl Running {
     pub fn end(self) -> Result<(), JournalError> {
         drop(self.handle);
         self.thread.join().expect("the engine never panics")
+    }
+}
+
+/// A source of this name on this platform, of which everything is counted.
+pub fn source_record(name: &str, platform: &str) -> SourceRecord {
+    SourceRecord {
+        name: name.into(),
+        platform: platform.into(),
+        account: String::new(),
+        key_print: 0,
+        count_from: Timestamp::default(),
+        origin: Origin::default(),
     }
 }
 
