@@ -76,6 +76,8 @@ pub struct Keep {
 pub struct Attached {
     /// Its number.
     pub ix: SourceIx,
+    /// Which account its numbers are of.
+    pub account: String,
     /// Nothing before this is counted.
     pub count_from: Timestamp,
     /// How far its walks have come.
@@ -410,6 +412,7 @@ impl Engine {
         let ix = self.enter(entrant);
         Attached {
             ix,
+            account: self.state.source(ix).account.clone(),
             count_from: self.state.source(ix).count_from,
             walks: self.state.walks(ix),
             before,

@@ -35,7 +35,8 @@ impl Ledger for EngineLedger {
         Box::pin(async move {
             self.engine.report(report).await.map_err(|error| match error {
                 EngineError::CountedTwice(other) => LedgerError::CountedTwice(other),
-                error => LedgerError::Failed(error.to_string()),
+                error @ EngineError::Report(_) => LedgerError::Contradicts(error.to_string()),
+                error => LedgerError::Unsaved(error.to_string()),
             })
         })
     }

@@ -50,9 +50,12 @@ pub enum LedgerError {
     /// Its sessions are those of another source.
     #[error("its sessions are those of source {0}")]
     CountedTwice(String),
-    /// Anything that may be over when it is tried again.
+    /// The store failed.
     #[error("not committed: {0}")]
-    Failed(String),
+    Unsaved(String),
+    /// It contradicts what is stored.
+    #[error("not committed: {0}")]
+    Contradicts(String),
 }
 
 /// Told of what happens, for the exporter's own metrics and health.

@@ -275,6 +275,7 @@ impl State {
     pub fn detach(&mut self, ix: SourceIx) {
         let source = &mut self.sources[ix.0 as usize];
         source.capabilities = None;
+        source.expected = false;
         source.traced = false;
     }
 

@@ -29,7 +29,8 @@ use crate::witness::{EngineLedger, SourceWitness};
 const LIMITS_EVERY: Duration = Duration::from_secs(60);
 /// How long a platform has to say what time it is by its clock, before ours has to do.
 const TIME_TO_TELL: Duration = Duration::from_secs(5);
-/// The header that tells it counts whole seconds, and answers take a moment: what differs less than this is the same.
+/// The header that tells it counts whole seconds: what differs less than this, and half of the time that an answer took,
+/// is the same.
 const SAME_TIME: f64 = 2.0;
 
 /// What every source is wired to.
@@ -230,7 +231,12 @@ impl SourcePart {
         let capabilities = self.config.platform.capabilities;
         let abandon_turns_after = self.platform(count_from).abandon_turns_after();
         let entrant = Entrant { record, capabilities, abandon_turns_after, traced: self.config.traces };
-        self.wiring.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)
+        let attached = self.wiring.handle.attach(entrant).await.map_err(|_| RuntimeError::EngineStopped)?;
+        if attached.account != account_name(&self.config) {
+            // Something of the account before was read after all, in the last moment.
+            return Err(RuntimeError::OtherAccount { name: self.config.name.clone(), before: attached.account });
+        }
+        Ok(attached)
     }
 
     /// Finds out whether it can be watched, and changes nothing yet.
@@ -252,22 +258,33 @@ impl SourcePart {
 }
 
 impl PreparedSource {
-    /// The present moment by the platform's clock, if it tells; its sessions have no other times.
-    async fn now_there(&self) -> Timestamp {
+    /// By how many seconds the platform's clock is ahead of ours, if it tells and that is more than nothing. Its sessions
+    /// have no other times.
+    async fn skew(&self) -> Option<f64> {
         let clock = &self.part.wiring.clock;
-        let asked_at = clock.now();
+        let (asked_at, asked) = (clock.now(), tokio::time::Instant::now());
         let first = self.part.platform(asked_at).checks(asked_at).into_iter().next();
-        let Some(request) = first.and_then(|check| check.requests.into_iter().next()) else { return asked_at };
-        let answer = tokio::time::timeout(TIME_TO_TELL, self.transport.get(&request)).await;
-        let received_at = clock.now();
-        let skew = answer.ok().and_then(Result::ok).and_then(|answer| answer.skew(asked_at, received_at));
-        let Some(skew) = skew.filter(|skew| skew.abs() > SAME_TIME) else { return received_at };
-        tracing::warn!(
-            source = self.part.config.name,
-            ahead_seconds = skew.round(),
-            "the platform's clock is not ours: counting begins now by the platform's"
-        );
-        Timestamp::from_micros(received_at.micros().saturating_add((skew * 1e6) as i64))
+        let request = first.and_then(|check| check.requests.into_iter().next())?;
+        let answer = tokio::time::timeout(TIME_TO_TELL, self.transport.get(&request)).await.ok()?.ok()?;
+        let skew = answer.skew(asked_at, clock.now())?;
+        (skew.abs() > SAME_TIME + asked.elapsed().as_secs_f64() / 2.0).then_some(skew)
+    }
+
+    /// Enters, a new one with what time it is at its platform.
+    async fn enter(&self) -> Result<Attached, RuntimeError> {
+        let skew = if self.asks_time { self.skew().await } else { None };
+        let now = self.part.wiring.clock.now();
+        let Some(skew) = skew else { return self.part.attach(now).await };
+        let there = Timestamp::from_micros(now.micros().saturating_add((skew * 1e6) as i64));
+        let attached = self.part.attach(there).await?;
+        if attached.count_from == there {
+            tracing::warn!(
+                source = self.part.config.name,
+                ahead_seconds = skew.round(),
+                "the platform's clock is not ours: counting begins now by the platform's"
+            );
+        }
+        Ok(attached)
     }
 
     /// Polls; after a bug of ours starts over from what is committed.
@@ -275,16 +292,19 @@ impl PreparedSource {
         let name = self.part.config.name.clone();
         let task = format!("poller {name}");
         self.part.wiring.instruments.register_task(&task);
-        let mut began = self.part.wiring.clock.now();
-        if self.asks_time {
-            tokio::select! {
-                now = self.now_there() => began = now,
-                () = shutdown.cancelled() => return Pass { discovered: false, failures: 0 },
-            }
-        }
         loop {
-            let Ok(attached) = self.part.attach(began).await else {
-                return Pass { discovered: false, failures: 1 };
+            // A store that fails just now would keep it waiting.
+            let attached = tokio::select! {
+                attached = self.enter() => attached,
+                () = shutdown.cancelled() => return Pass { discovered: false, failures: 0 },
+            };
+            let attached = match attached {
+                Ok(attached) => attached,
+                Err(error) => {
+                    tracing::error!(source = name, %error, "the source is not watched");
+                    self.part.wiring.health.cycle_failed(&name, "not watched: see the log");
+                    return Pass { discovered: false, failures: 1 };
+                }
             };
             let poller = self.poller(&attached);
             let rhythm = Rhythm {

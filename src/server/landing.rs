@@ -137,8 +137,8 @@ pub(super) fn page(app: &App) -> String {
     for trouble in app.health.troubles() {
         out.push_str(match trouble {
             Trouble::Store => {
-                "<p class=\"note bad\"><strong>The store takes nothing:</strong> what is shown stands still until it \
-                 does, and is then read again. The log says why.</p>"
+                "<p class=\"note bad\"><strong>The latest commit to the store failed:</strong> what is shown stands \
+                 still until one succeeds. The log says why.</p>"
             }
             Trouble::Configuration => {
                 "<p class=\"note bad\"><strong>The latest configuration was refused:</strong> the one from before goes \

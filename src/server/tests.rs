@@ -319,13 +319,13 @@ async fn the_page_tells_how_sources_are() {
     server.app.health.cycle_done("prod <1>");
     server.app.health.store_works(false);
     let page = server.get("/").await;
-    assert!(page.text().contains("✓ up") && page.text().contains("The store takes nothing"));
+    assert!(page.text().contains("✓ up") && page.text().contains("The latest commit to the store failed"));
     assert!(!page.text().contains("configuration was refused"));
     server.app.health.store_works(true);
     server.app.health.configuration_works(false);
     server.app.health.web_configuration_works(false);
     let page = server.get("/").await;
-    assert!(!page.text().contains("The store takes nothing"));
+    assert!(!page.text().contains("The latest commit to the store failed"));
     assert!(
         page.text().contains("The latest configuration was") && page.text().contains("The latest web configuration")
     );

@@ -229,3 +229,19 @@ fn what_is_learnt_of_a_session_at_two_moments_is_folded_by_each() {
     assert_eq!(learnt.iter().map(|(_, at)| *at).collect::<Vec<_>>(), [at(11), at(21)]);
     assert_eq!(learnt[1].0, learnt[0].0 + 1);
 }
+
+/// Some servers tell of no time at which a session ended.
+#[test]
+fn an_end_without_a_time_is_counted_where_it_belongs_and_closes_its_run() {
+    let timeless =
+        |status| Fact::Ended(Ending { status, started_at: None, finished_at: None, error: None, verdict: None });
+    let mut state = ended_once();
+    // Taken up again, as its status says, and over before anything was seen of it.
+    take_in(&mut state, 71, beside(71, sighted(Status::Pending, 70))).unwrap();
+    take_in(&mut state, 72, beside(72, timeless(Status::Interrupted))).unwrap();
+    assert_eq!(sum(&state.snapshot(), Metric::SessionsFinished), 2);
+    assert!(!session(&state).is_taken_back(), "it was counted");
+    // The next time is another one.
+    take_in(&mut state, 81, vec![Item::page(id(1), 7, vec![Event { at: at(80), fact: Fact::Message }])]).unwrap();
+    assert_eq!(sum(&state.snapshot(), Metric::SessionsReopened), 2);
+}

@@ -135,9 +135,13 @@ impl Run<'_> {
         let report = Report { source: self.poller.source, asked_at, received_at, items };
         let mut receipt = self.poller.ledger.commit(report).await.map_err(|error| match error {
             LedgerError::CountedTwice(other) => Failure::CountedTwice(other),
-            LedgerError::Failed(_) => {
+            LedgerError::Unsaved(_) => {
                 tracing::warn!(%error, "what was read is not committed; it is read again");
                 Failure::Unsaved
+            }
+            LedgerError::Contradicts(_) => {
+                tracing::warn!(%error, "what was read is not committed; it is read again");
+                Failure::Nonsense("it does not continue what is stored")
             }
         })?;
         self.walks.extend(walked);

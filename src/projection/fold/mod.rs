@@ -265,8 +265,10 @@ impl<'a> Fold<'a> {
             session.finished_at = ending.finished_at;
             return;
         }
-        // Rather any time of the platform's than our own.
-        let last_sign = Some(session.progress.newest).filter(|newest| *newest > Timestamp::default());
+        // Rather any time of the platform's than our own, if it can be the time of this end.
+        let is_usable = |newest: &Timestamp| *newest > Timestamp::default() && session.counts(*newest);
+        let last_sign = Some(session.progress.newest).filter(is_usable);
+        let last_sign = last_sign.map(|sign| sign.max(session.run.no_end_before.unwrap_or_default()));
         let told = ending.finished_at.or(session.run.stream_end.map(|(_, at)| at)).or(session.finished_at);
         let finished_at = told.or(last_sign).unwrap_or(at);
         self.end(session, ending.status, finished_at, ending.error, ending.verdict);

@@ -162,8 +162,8 @@ impl InPlace {
         let mut state = self.state.lock().expect("no test panics in here");
         let receipt = state
             .take_in(report, &|no| self.journal.session(no).map_err(|e| e.to_string())?.ok_or("missing".to_owned()))
-            .map_err(|error| LedgerError::Failed(error.to_string()))?;
-        self.journal.commit(&mut state).map_err(|error| LedgerError::Failed(error.to_string()))?;
+            .map_err(|error| LedgerError::Contradicts(error.to_string()))?;
+        self.journal.commit(&mut state).map_err(|error| LedgerError::Unsaved(error.to_string()))?;
         state.committed();
         if self.checks.load(Ordering::Relaxed) {
             assert_eq!(broken_invariants(&state), [""; 0]);

@@ -194,7 +194,8 @@ impl Ledger for ToEngine {
             let receipt: Result<Receipt, EngineError> = self.0.report(report).await;
             receipt.map_err(|error| match error {
                 EngineError::CountedTwice(other) => LedgerError::CountedTwice(other),
-                error => LedgerError::Failed(error.to_string()),
+                error @ EngineError::Report(_) => LedgerError::Contradicts(error.to_string()),
+                error => LedgerError::Unsaved(error.to_string()),
             })
         })
     }
