@@ -74,9 +74,11 @@ fn a_platform_that_is_away_shows_and_comes_back_without_loss() {
     let landing = get(&format!("{}/", exporter.url())).expect("the page answers");
     let reasons = ["cannot connect", "connection lost", "cut off"];
     assert!(reasons.iter().any(|reason| landing.contains(reason)), "the page says why: {landing}");
+    assert!(!exporter.log().contains("the platform answers again"));
     gate.open();
     source_is(" 1");
     until_equal(&exporter, &platform.url);
+    assert!(exporter.log().contains("the platform answers again"), "{}", exporter.log());
 }
 
 #[test]
