@@ -98,8 +98,8 @@ impl Witness for SourceWitness {
         }
     }
 
-    fn backlog(&self, sessions: usize) {
-        self.instruments.backlog(&self.name, sessions);
+    fn backlog(&self, waiting: usize, reading: usize) {
+        self.instruments.backlog(&self.name, waiting, reading);
     }
 
     fn oldest_unread(&self, since: Option<Timestamp>) {

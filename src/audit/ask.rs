@@ -133,7 +133,7 @@ impl Witness for Silent {
 
     fn discovered(&self, _: Result<(), &Failure>, _: Timestamp) {}
 
-    fn backlog(&self, _: usize) {}
+    fn backlog(&self, _: usize, _: usize) {}
 
     fn oldest_unread(&self, _: Option<Timestamp>) {}
 

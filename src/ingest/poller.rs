@@ -70,8 +70,8 @@ pub trait Witness: Send + Sync {
     fn unread(&self, failure: &Failure);
     /// A round of discovery came to its end.
     fn discovered(&self, outcome: Result<(), &Failure>, at: Timestamp);
-    /// So many sessions wait to be read.
-    fn backlog(&self, sessions: usize);
+    /// So many sessions wait to be read, and so many are being read.
+    fn backlog(&self, waiting: usize, reading: usize);
     /// Since when the session is unread that has waited longest, those left out that had ended before polling began;
     /// `None` if none waits.
     fn oldest_unread(&self, since: Option<Timestamp>);
@@ -155,6 +155,7 @@ struct Polling {
 #[derive(Clone, Copy)]
 struct Told {
     waiting: usize,
+    reading: usize,
     oldest: Option<Tick>,
 }
 
@@ -254,11 +255,11 @@ impl Polling {
 
     fn tell_backlog(&mut self) {
         let backlog = self.schedule.backlog();
-        let told = Told { waiting: backlog.len(), oldest: backlog.oldest() };
+        let told = Told { waiting: backlog.len(), reading: backlog.reading(), oldest: backlog.oldest() };
         self.old.send_if_modified(|old| std::mem::replace(old, backlog.old()) != backlog.old());
         let before = self.told.replace(told);
-        if before.is_none_or(|before| told.waiting != before.waiting) {
-            self.poller.access.witness.backlog(told.waiting);
+        if before.is_none_or(|before| (told.waiting, told.reading) != (before.waiting, before.reading)) {
+            self.poller.access.witness.backlog(told.waiting, told.reading);
         }
         if before.is_none_or(|before| told.oldest != before.oldest) {
             let age = told.oldest.map(|since| Span::from(self.now().saturating_sub(since)));

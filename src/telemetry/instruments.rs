@@ -29,6 +29,7 @@ pub struct Instruments {
     source_up: IntGaugeVec,
     last_success: GaugeVec,
     backlog: IntGaugeVec,
+    reading: IntGaugeVec,
     clock_skew: GaugeVec,
     request_budget: GaugeVec,
     request_pace: GaugeVec,
@@ -96,6 +97,7 @@ impl Instruments {
             source_up: added(&registry, IntGaugeVec::new(opts("source_up"), &["source", "platform"])),
             last_success: gauges("source_last_success_timestamp_seconds", &["source", "stage"]),
             backlog: added(&registry, IntGaugeVec::new(opts("source_backlog_sessions"), &["source"])),
+            reading: added(&registry, IntGaugeVec::new(opts("source_reading_sessions"), &["source"])),
             clock_skew: gauges("source_clock_skew_seconds", &["source"]),
             request_budget: gauges("source_request_budget_per_second", &["source"]),
             request_pace: gauges("source_request_pace_per_second", &["source"]),
@@ -138,7 +140,7 @@ impl Instruments {
     /// Makes what can be told of a source exist at zero: a counter's first increment only shows if 0 was seen before.
     pub fn register_source(&self, source: &str, platform: &str) {
         self.source_up.with_label_values(&[source, platform]).set(0);
-        self.backlog.with_label_values(&[source]).set(0);
+        self.backlog(source, 0, 0);
         for counter in [&self.response_bytes, &self.throttled, &self.duplicates] {
             counter.with_label_values(&[source]);
         }
@@ -149,6 +151,7 @@ impl Instruments {
         forget(&self.source_up, source);
         forget(&self.last_success, source);
         forget(&self.backlog, source);
+        forget(&self.reading, source);
         for gauge in
             [&self.clock_skew, &self.request_budget, &self.request_pace, &self.paused_until, &self.oldest_unread]
         {
@@ -223,9 +226,11 @@ impl Instruments {
         self.last_success.with_label_values(&[source, stage]).set(at.seconds());
     }
 
-    /// Sessions of a source that wait to be read.
-    pub fn backlog(&self, source: &str, sessions: usize) {
-        self.backlog.with_label_values(&[source]).set(i64::try_from(sessions).unwrap_or(i64::MAX));
+    /// Sessions of a source that wait to be read, and those that are being read.
+    pub fn backlog(&self, source: &str, waiting: usize, reading: usize) {
+        for (gauge, sessions) in [(&self.backlog, waiting), (&self.reading, reading)] {
+            gauge.with_label_values(&[source]).set(i64::try_from(sessions).unwrap_or(i64::MAX));
+        }
     }
 
     /// How far the platform's clock is ahead of ours.
@@ -380,9 +385,9 @@ mod tests {
             instruments.oldest_unread(source, Some(Timestamp::from_micros(1)));
         }
         let before = told("kept");
-        assert_eq!((before, told("gone")), (13, 13));
+        assert_eq!((before, told("gone")), (14, 14));
         instruments.forget_source("gone");
-        assert_eq!((told("kept"), told("gone")), (13, 0));
+        assert_eq!((told("kept"), told("gone")), (14, 0));
     }
 
     #[test]

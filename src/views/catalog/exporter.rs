@@ -45,6 +45,11 @@ pub static EXPORTER: &[Row] = &[
          many events wait",
     ),
     Row::gauge(
+        "agent_session_exporter_source_reading_sessions",
+        SOURCE,
+        "Sessions that are being read now: at most the source's concurrency, and fewer where its pace is too slow for more",
+    ),
+    Row::gauge(
         "agent_session_exporter_source_oldest_unread_timestamp_seconds",
         SOURCE,
         "Since when that session is known to have moved which waits longest to be read, in seconds since the Unix epoch; \

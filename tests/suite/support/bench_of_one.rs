@@ -216,8 +216,8 @@ impl Witness for Noted {
             self.failed_discoveries.fetch_add(1, Ordering::Relaxed);
         }
     }
-    fn backlog(&self, sessions: usize) {
-        self.most_waiting.fetch_max(sessions, Ordering::Relaxed);
+    fn backlog(&self, waiting: usize, _: usize) {
+        self.most_waiting.fetch_max(waiting, Ordering::Relaxed);
     }
     fn oldest_unread(&self, since: Option<Timestamp>) {
         self.oldest_unread.lock().expect("no test panics in here").push((Instant::now(), since));
