@@ -150,6 +150,8 @@ struct Life {
     rig: Rig,
     deletes: bool,
     configures: bool,
+    /// Sources that were taken out and have not been seen again.
+    away: [bool; 2],
     /// The last page that anybody saw.
     page: Lasting,
     /// What happened, for whoever has to find out why.
@@ -162,10 +164,15 @@ impl Life {
             return;
         }
         let mut now = lasting(&self.rig.page());
-        // Of a source that is not watched just now nothing is told; when it is back, nothing of it may have fallen.
-        let away = (0..SOURCES.len()).filter(|place| !self.rig.is_watched(*place));
-        let away: Vec<String> = away.map(|place| format!("source=\"{}\"", SOURCES[place])).collect();
-        let is_away = |name: &str| away.iter().any(|label| name.contains(label.as_str()));
+        // Of a source that was taken out nothing is told until it is back, which waits for the store; then nothing of it may
+        // have fallen.
+        let labels = SOURCES.map(|source| format!("source=\"{source}\""));
+        for (place, label) in labels.iter().enumerate() {
+            let is_back = self.rig.is_watched(place) && now.keys().any(|name| name.contains(label.as_str()));
+            self.away[place] &= !is_back;
+        }
+        let is_away =
+            |name: &str| labels.iter().zip(self.away).any(|(label, away)| away && name.contains(label.as_str()));
         let unseen = self.page.iter().filter(|(name, _)| is_away(name) && !now.contains_key(*name));
         let unseen: Lasting = unseen.map(|(name, value)| (name.clone(), *value)).collect();
         now.extend(unseen);
@@ -182,6 +189,7 @@ impl Life {
         let place = self.dice.pick(&[0, 1]);
         let is_named = self.dice.chance(0.6);
         self.note(&format!("{} configured: {is_named}", SOURCES[place]));
+        self.away[place] |= !is_named;
         self.rig.configure(place, is_named);
     }
 
@@ -380,7 +388,15 @@ fn live(seed: u64) -> Result<(), String> {
     let lived = catch_unwind(AssertUnwindSafe(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
-            let mut life = Life { dice, rig: Rig::new(setup), deletes, configures, page: Lasting::new(), diary: kept };
+            let mut life = Life {
+                dice,
+                rig: Rig::new(setup),
+                deletes,
+                configures,
+                away: [false; 2],
+                page: Lasting::new(),
+                diary: kept,
+            };
             life.live(acts).await;
         });
     }));

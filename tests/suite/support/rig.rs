@@ -320,7 +320,7 @@ impl Rig {
         *self.configured[place].borrow()
     }
 
-    /// Whether this source has to be on every page from now on.
+    /// Whether this source is watched: it is on every page from the next one on that the store lets come about.
     pub fn is_watched(&self, place: usize) -> bool {
         self.is_configured(place) && self.watched[place].load(Ordering::Relaxed)
     }
