@@ -2,7 +2,7 @@
 
 use agent_session_exporter::domain::{DISCOVERED, Due, Item, Mark, SessionId, SourceIx, Status, Timestamp};
 use agent_session_exporter::ingest::platforms::{Account, Platform, hcompany};
-use agent_session_exporter::ingest::{Failure, Finish, Job, Request};
+use agent_session_exporter::ingest::{Failure, Finish, Input, Job, Output, Request, Response};
 use agent_session_exporter::projection::{LabelPolicy, Session, State};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -277,4 +277,22 @@ proptest! {
         let moves = ended.map(|(_, moves)| moves);
         prop_assert!(moves.is_some_and(|moves| moves <= 3 * drawn.len() + 12), "{}: {:?}", name, moves);
     }
+}
+
+/// What a session from before counting has lost by its first reading is its past, and is not told as lost now.
+#[test]
+fn events_that_are_gone_were_before_those_that_are_there() {
+    let mut job = platform().read(&due(false));
+    let answer = |status, body: &str| Input::Response(Response::new(status, body.to_owned(), at(1000)));
+    assert!(matches!(job.next(Input::Begin), Output::Fetch(_)));
+    let evicted = r#"{"status":"running","first_index":5,"new_events":[
+        {"type":"AgentStartedEvent","timestamp":"2026-11-21T00:00:00Z","data":{}}]}"#;
+    let Output::Fetch(request) = job.next(answer(200, evicted)) else { panic!("it asks for what is missing") };
+    assert_eq!(request.endpoint, "events");
+    let Output::Commit(items) = job.next(answer(403, "")) else { panic!("it is given up") };
+    let first = Timestamp::parse("2026-11-21T00:00:00Z").expect("a time");
+    assert!(
+        matches!(items[..], [Item::Skip { from: 0, to: 5, before: Some(before), .. }] if before == first),
+        "{items:?}"
+    );
 }
